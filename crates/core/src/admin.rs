@@ -1,0 +1,1 @@
+//! The admin port (placeholder while it is being written).

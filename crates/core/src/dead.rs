@@ -1,0 +1,1 @@
+//! Dead letters (placeholder while it is being written).

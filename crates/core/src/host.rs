@@ -1,0 +1,406 @@
+//! Hosts a service's requests on plain queue subscriptions: a bounded queue with an instant "overloaded", an absolute
+//! deadline, and a stop that loses nothing (`spec/nats.md` §2, `spec/reliability.md` L9).
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use async_nats::{Message, Subscriber};
+use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::StreamExt;
+use lectern_subjects::identity::IdentityRefusal;
+use lectern_subjects::{Access, CommonRefusal, Effect, Problem, Refusal};
+use ring::digest::{SHA256, digest};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+use crate::app::App;
+use crate::bus::{DEADLINE, DEFAULT_DEADLINE};
+use crate::call::{Call, Caller, Claim};
+use crate::discovery::Stats;
+use crate::error::{CallError, Error};
+use crate::reply::Answer;
+use crate::service::{Came, Endpoint, Service, common};
+use crate::token::{TokenCheck, TokenFault};
+use crate::{faults, idempotency, telemetry};
+
+/// Queue group of every service.
+pub(crate) const QUEUE: &str = "q";
+/// Requests waiting in front of the handlers; the next one is shed.
+const QUEUE_LENGTH: usize = 256;
+/// Requests handled at once.
+const CONCURRENCY: usize = 64;
+/// Deliveries still taken after leaving a queue group: more than can be under way, so that none is dropped.
+const LEAVE_AFTER: u64 = 256;
+/// An idle subscription never reaches that count; then a plain drain is safe.
+const LEAVE_PATIENCE: Duration = Duration::from_millis(1200);
+
+/// What hosts one service in one process.
+pub(crate) struct Host<A> {
+    pub app: A,
+    pub core: App,
+    pub service: Arc<Service<A>>,
+    pub tokens: TokenCheck,
+    pub stats: Arc<Stats>,
+}
+
+struct Job {
+    endpoint: usize,
+    message: Message,
+    arrived: Instant,
+}
+
+impl<A: Clone + Send + Sync + 'static> Host<A> {
+    /// Joins the queue groups and answers until `leave` is cancelled; returns when the last answer is sent.
+    pub async fn serve(self: &Arc<Self>, leave: CancellationToken) -> Result<(), Error> {
+        let (queue, jobs) = mpsc::channel(QUEUE_LENGTH);
+        let mut readers = JoinSet::new();
+        for (index, endpoint) in self.service.endpoints.iter().enumerate() {
+            let subscriber = self
+                .core
+                .bus()
+                .client()
+                .queue_subscribe(endpoint.subject, QUEUE.to_owned())
+                .await
+                .map_err(|e| Error::Broker(format!("{}: {e}", endpoint.subject)))?;
+            readers.spawn(self.clone().read(index, subscriber, queue.clone(), leave.clone()));
+        }
+        drop(queue);
+        let handled = self.clone().dispatch(jobs).await;
+        while readers.join_next().await.is_some() {}
+        handled.close();
+        handled.wait().await;
+        let _flushed = self.core.bus().client().flush().await;
+        Ok(())
+    }
+
+    /// Reads one subscription and never waits for work: a full queue is answered at once.
+    async fn read(
+        self: Arc<Self>,
+        endpoint: usize,
+        mut subscriber: Subscriber,
+        queue: mpsc::Sender<Job>,
+        leave: CancellationToken,
+    ) {
+        let mut received: u64 = 0;
+        loop {
+            tokio::select! {
+                message = subscriber.next() => {
+                    let Some(message) = message else { return };
+                    received += 1;
+                    self.enqueue(endpoint, message, &queue).await;
+                }
+                () = leave.cancelled() => break,
+            }
+        }
+        if subscriber.unsubscribe_after(received + LEAVE_AFTER).await.is_err() {
+            return;
+        }
+        let patience = tokio::time::sleep(LEAVE_PATIENCE);
+        tokio::pin!(patience);
+        let mut draining = false;
+        loop {
+            tokio::select! {
+                message = subscriber.next() => {
+                    let Some(message) = message else { return };
+                    self.enqueue(endpoint, message, &queue).await;
+                }
+                () = &mut patience => {
+                    if draining || subscriber.drain().await.is_err() {
+                        return;
+                    }
+                    draining = true;
+                    patience.as_mut().reset(tokio::time::Instant::now() + LEAVE_PATIENCE);
+                }
+            }
+        }
+    }
+
+    async fn enqueue(&self, endpoint: usize, message: Message, queue: &mpsc::Sender<Job>) {
+        let job = Job { endpoint, message, arrived: Instant::now() };
+        if let Err(mpsc::error::TrySendError::Full(job) | mpsc::error::TrySendError::Closed(job)) =
+            queue.try_send(job)
+        {
+            self.stats.shed(endpoint);
+            self.send(&job.message, Answer::shed(self.core.now())).await;
+        }
+    }
+
+    async fn dispatch(self: Arc<Self>, mut jobs: mpsc::Receiver<Job>) -> TaskTracker {
+        let tracker = TaskTracker::new();
+        let permits = Arc::new(Semaphore::new(CONCURRENCY));
+        while let Some(job) = jobs.recv().await {
+            let Ok(permit) = permits.clone().acquire_owned().await else { break };
+            let host = self.clone();
+            tracker.spawn(async move {
+                host.answer(job).await;
+                drop(permit);
+            });
+        }
+        tracker
+    }
+
+    async fn answer(self: Arc<Self>, job: Job) {
+        let endpoint = &self.service.endpoints[job.endpoint];
+        let now = self.core.now();
+        let deadline = deadline_of(&job.message, now);
+        if deadline <= now {
+            self.stats.expired(job.endpoint);
+            return;
+        }
+        let waited = job.arrived.elapsed();
+        let started = Instant::now();
+        let span = telemetry::consumer_span(endpoint.subject, job.message.headers.as_ref());
+        let answer = self.handle(endpoint, &job.message, now, deadline).instrument(span).await;
+        self.stats.answered(job.endpoint, waited, started.elapsed(), answer.refused);
+        if faults::hit("host.before_reply").await.is_ok() {
+            self.send(&job.message, answer).await;
+        }
+    }
+
+    async fn handle(
+        &self,
+        endpoint: &Endpoint<A>,
+        message: &Message,
+        now: DateTime<Utc>,
+        deadline: DateTime<Utc>,
+    ) -> Answer {
+        let request_id = request_id(message, self.core.clock());
+        let mut call = Call {
+            caller: None,
+            token: None,
+            now,
+            deadline,
+            request_id: request_id.clone(),
+            trace: telemetry::current_traceparent().map(Arc::from),
+            idempotency: None,
+            if_match: None,
+            existing: Arc::new(AtomicBool::new(false)),
+        };
+        let came = match self.admit(endpoint, message, &mut call).await {
+            Ok(()) => self.run(endpoint, &call, message.payload.clone()).await,
+            Err(came) => came,
+        };
+        match came {
+            Came::Answer(body, version) => {
+                Answer::success(body, version, call.existing.load(std::sync::atomic::Ordering::Relaxed))
+            }
+            Came::Refused(mut problem, retry_after_s) => {
+                problem.instance = Some(endpoint.subject.to_owned());
+                problem.trace_id = telemetry::current_trace_id();
+                tracing::debug!(request_id = &*request_id, code = problem.error_code, "refused");
+                Answer::problem(&problem, retry_after_s)
+            }
+            Came::Broken(error) => self.broken(endpoint, &request_id, &error, now),
+        }
+    }
+
+    /// Token, access rule, idempotency key, version: everything that is decided before the handler.
+    async fn admit(&self, endpoint: &Endpoint<A>, message: &Message, call: &mut Call) -> Result<(), Came> {
+        let now = call.now;
+        let ignores_token = endpoint.access == Access::Public && endpoint.effect == Effect::Unkeyed;
+        if let Some(header) = header(message, "Authorization").filter(|_| !ignores_token) {
+            let token = bearer(header).ok_or_else(|| refused(IdentityRefusal::TokenInvalid, now))?;
+            let caller = self.tokens.check(token).await.map_err(|fault| match fault {
+                TokenFault::Refused(refusal) => refused(refusal, now),
+                TokenFault::Unavailable(error) => {
+                    tracing::warn!(%error, "a token can't be checked right now");
+                    common(CommonRefusal::Unavailable, now)
+                }
+            })?;
+            call.caller = Some(caller);
+            call.token = Some(token.into());
+        }
+        check_access(endpoint.access, call.caller.as_deref(), now)?;
+        call.if_match = header(message, "If-Match").and_then(version_tag);
+        if let (Effect::Write, Some(key), Some(caller)) =
+            (endpoint.effect, header(message, "Idempotency-Key"), &call.caller)
+        {
+            if !(1..=255).contains(&key.len()) || key.bytes().any(|b| b.is_ascii_control()) {
+                let details = serde_json::json!([{ "pointer": "Idempotency-Key", "reason": "1 to 255 visible characters" }]);
+                let problem = Problem::new(CommonRefusal::ValidationFailed.code(), Some(details), now);
+                return Err(Came::Refused(Box::new(problem), None));
+            }
+            let mut fingerprint = [0; 32];
+            fingerprint.copy_from_slice(digest(&SHA256, &message.payload).as_ref());
+            let (actor, key) = (caller.user, key.to_owned());
+            call.idempotency = Some(Arc::new(Claim { actor, request: endpoint.subject, key, fingerprint }));
+        }
+        Ok(())
+    }
+
+    /// The handler, in a task of its own (a panic is a 500, not the end of the process), within the deadline, with the
+    /// idempotency key looked up before, and after when somebody else committed it meanwhile.
+    async fn run(&self, endpoint: &Endpoint<A>, call: &Call, body: Bytes) -> Came {
+        if let Some(came) = self.replay(call).await {
+            return came;
+        }
+        let left = call.time_left(self.core.now());
+        let handler = (endpoint.handler)(self.app.clone(), call.clone(), body);
+        let mut task = tokio::spawn(handler.in_current_span());
+        let came = match tokio::time::timeout(left, &mut task).await {
+            Ok(Ok(came)) => came,
+            Ok(Err(panic)) => {
+                metrics::counter!("panics_total", "service" => self.service.name()).increment(1);
+                return Came::Broken(anyhow::anyhow!("the handler panicked: {panic}"));
+            }
+            // the handler goes on until its commit, which the deadline forbids: nothing is left half-written
+            Err(_) => return common(CommonRefusal::Timeout, call.now),
+        };
+        match &came {
+            Came::Broken(error) => match error.downcast_ref::<Error>() {
+                Some(Error::Replay | Error::CommitUnknown(_)) if call.idempotency.is_some() => {
+                    self.replay(call).await.unwrap_or(came)
+                }
+                _ => came,
+            },
+            _ => came,
+        }
+    }
+
+    async fn replay(&self, call: &Call) -> Option<Came> {
+        let claim = call.idempotency.as_ref()?;
+        match idempotency::stored(self.core.pool(), claim, call.now).await {
+            Ok(None) => None,
+            Ok(Some(stored)) if !stored.same_request => {
+                Some(common(CommonRefusal::IdempotencyConflict, call.now))
+            }
+            Ok(Some(stored)) => {
+                call.existing.store(stored.existing, std::sync::atomic::Ordering::Relaxed);
+                Some(Came::Answer(stored.answer, stored.version))
+            }
+            Err(error) => Some(Came::Broken(error.into())),
+        }
+    }
+
+    /// Our fault: logged once, here, and answered without detail.
+    fn broken(
+        &self,
+        endpoint: &Endpoint<A>,
+        request_id: &str,
+        error: &anyhow::Error,
+        now: DateTime<Utc>,
+    ) -> Answer {
+        let (refusal, retry_after_s) = classify(error);
+        match refusal {
+            CommonRefusal::Internal => {
+                tracing::error!(
+                    request_id,
+                    subject = endpoint.subject,
+                    error = format!("{error:#}"),
+                    "broken"
+                );
+            }
+            _ => tracing::warn!(
+                request_id,
+                subject = endpoint.subject,
+                error = format!("{error:#}"),
+                "not answered"
+            ),
+        }
+        let mut problem = Problem::new(refusal.code(), None, now);
+        problem.instance = Some(endpoint.subject.to_owned());
+        problem.trace_id = telemetry::current_trace_id();
+        Answer::problem(&problem, retry_after_s)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "answers are what a queue subscription publishes")]
+    async fn send(&self, message: &Message, answer: Answer) {
+        let Some(reply) = message.reply.clone() else { return };
+        let client = self.core.bus().client();
+        let sent = match answer.headers {
+            Some(headers) => client.publish_with_headers(reply, headers, answer.body).await,
+            None => client.publish(reply, answer.body).await,
+        };
+        if let Err(error) = sent {
+            tracing::warn!(%error, "an answer could not be sent");
+        }
+    }
+}
+
+fn classify(error: &anyhow::Error) -> (CommonRefusal, Option<u32>) {
+    if let Some(error) = error.downcast_ref::<Error>() {
+        return match error {
+            Error::DeadlinePassed | Error::CommitUnknown(_) => (CommonRefusal::Timeout, None),
+            Error::KeyInFlight => (CommonRefusal::IdempotencyInFlight, Some(1)),
+            Error::StaleVersion(_) => (CommonRefusal::PreconditionFailed, None),
+            error if error.is_transient() => (CommonRefusal::Unavailable, Some(1)),
+            _ => (CommonRefusal::Internal, None),
+        };
+    }
+    match error.downcast_ref::<CallError>() {
+        Some(CallError::Unavailable(_)) => return (CommonRefusal::Unavailable, Some(1)),
+        Some(CallError::Timeout) => return (CommonRefusal::Timeout, None),
+        _ => {}
+    }
+    match error.downcast_ref::<sqlx::Error>() {
+        Some(error) if transient(error) => (CommonRefusal::Unavailable, Some(1)),
+        _ => (CommonRefusal::Internal, None),
+    }
+}
+
+fn transient(error: &sqlx::Error) -> bool {
+    // `Error::is_transient` owns the rule; sqlx errors are not Clone, so the kinds are compared by reference here
+    matches!(
+        error,
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed
+    ) || error.as_database_error().and_then(|e| e.code()).is_some_and(|code| {
+        code.starts_with("08")
+            || code.starts_with("53")
+            || code.starts_with("57")
+            || code.starts_with("40")
+            || code == "55P03"
+    })
+}
+
+fn check_access(access: Access, caller: Option<&Caller>, now: DateTime<Utc>) -> Result<(), Came> {
+    let needed: Vec<&str> = match access {
+        Access::Public => return Ok(()),
+        Access::User | Access::Owner | Access::CourseStaff => Vec::new(),
+        Access::Roles(roles) => roles.iter().map(|role| role.name()).collect(),
+        Access::Service => vec![lectern_subjects::Role::Service.name()],
+    };
+    let Some(caller) = caller else { return Err(refused(IdentityRefusal::TokenInvalid, now)) };
+    if needed.is_empty() || caller.roles.iter().any(|role| needed.contains(&role.name())) {
+        return Ok(());
+    }
+    let details = serde_json::json!({ "needs_role": needed });
+    Err(Came::Refused(Box::new(Problem::new(CommonRefusal::Forbidden.code(), Some(details), now)), None))
+}
+
+fn refused(refusal: impl Refusal, now: DateTime<Utc>) -> Came {
+    Came::Refused(Box::new(Problem::new(refusal.code(), None, now)), None)
+}
+
+fn header<'m>(message: &'m Message, name: &str) -> Option<&'m str> {
+    message.headers.as_ref()?.get(name).map(async_nats::HeaderValue::as_str)
+}
+
+fn bearer(header: &str) -> Option<&str> {
+    let (scheme, token) = header.split_once(' ')?;
+    (scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty()).then(|| token.trim())
+}
+
+/// `"3"`, `W/"3"` or `3`.
+fn version_tag(tag: &str) -> Option<i64> {
+    tag.trim().trim_start_matches("W/").trim_matches('"').parse().ok()
+}
+
+/// The sender's deadline, never further away than a minute.
+fn deadline_of(message: &Message, now: DateTime<Utc>) -> DateTime<Utc> {
+    header(message, DEADLINE)
+        .and_then(|ms| DateTime::from_timestamp_millis(ms.parse().ok()?))
+        .unwrap_or(now + DEFAULT_DEADLINE)
+        .min(now + TimeDelta::minutes(1))
+}
+
+fn request_id(message: &Message, clock: &crate::clock::Clock) -> Arc<str> {
+    match header(message, "X-Request-Id") {
+        Some(id) if (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()) => id.into(),
+        _ => clock.new_id().to_string().into(),
+    }
+}

@@ -1,0 +1,1 @@
+//! The metrics table (placeholder while it is being written).

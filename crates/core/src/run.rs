@@ -1,0 +1,201 @@
+//! Runs one role: everything its table says, until it is told to stop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::App;
+use crate::discovery::{self, Stats};
+use crate::error::Error;
+use crate::health::Health;
+use crate::host::Host;
+use crate::service::Service;
+use crate::token::TokenCheck;
+use crate::{drain, follow, relay, revocation, timers};
+
+/// How often a role asks whether it is ready.
+const PROBE: Duration = Duration::from_millis(250);
+/// A database that has been away for this long takes the role out of its queue groups (architecture §13).
+const DATABASE_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a stop waits for what is running.
+const STOP_PATIENCE: Duration = Duration::from_secs(30);
+
+/// What the process gives every role that it runs.
+#[derive(Clone)]
+pub struct Process {
+    /// This process's id, for `$SRV` and the logs.
+    pub instance: String,
+    /// Where readiness is kept.
+    pub health: Health,
+    /// Cancelled on SIGTERM.
+    pub stop: CancellationToken,
+}
+
+/// Runs a worker: answers, follows, rings, drains, relays. Leaves its queue groups while it is not ready and rejoins by
+/// itself; after the stop it finishes what was delivered, then returns.
+///
+/// # Errors
+/// When a part can't start at all.
+pub async fn run<A>(
+    mut service: Service<A>,
+    app: A,
+    tokens: TokenCheck,
+    process: Process,
+) -> Result<(), Error>
+where
+    A: Clone + Send + Sync + AsRef<App> + 'static,
+{
+    let core = app.as_ref().clone();
+    let sweeps = service.take_sweeps();
+    let stats = Arc::new(Stats::new(&service, &process.instance, core.now()));
+    let service = Arc::new(service);
+    let host = Arc::new(Host {
+        app: app.clone(),
+        core: core.clone(),
+        service: service.clone(),
+        tokens: tokens.clone(),
+        stats: stats.clone(),
+    });
+
+    let mut tasks = JoinSet::new();
+    let stop = process.stop.clone();
+    tasks.spawn(tokens.revocations().clone().watch(core.bus().clone(), stop.clone()));
+    tasks.spawn(relay::run(core.clone(), stop.clone()));
+    tasks.spawn(follow::run(app.clone(), core.clone(), service.clone(), stop.clone()));
+    tasks.spawn(timers::run(app.clone(), core.clone(), service.clone(), stop.clone()));
+    tasks.spawn(timers::repair(app.clone(), core.clone(), service.clone(), stop.clone()));
+    for index in 0..service.drains.len() {
+        tasks.spawn(drain::run(app.clone(), core.clone(), service.clone(), index, stop.clone()));
+    }
+    for sweep in sweeps {
+        let (app, stop) = (app.clone(), stop.clone());
+        tasks.spawn(async move {
+            loop {
+                if let Err(error) = (sweep.handler)(app.clone()).await {
+                    tracing::warn!(
+                        sweep = sweep.name,
+                        error = format!("{error:#}"),
+                        "a sweep failed; it runs again"
+                    );
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(sweep.every) => {}
+                    () = stop.cancelled() => return,
+                }
+            }
+        });
+    }
+    let discovery_stop = CancellationToken::new();
+    let discovery = {
+        let (core, health, stop) = (core.clone(), process.health.clone(), discovery_stop.clone());
+        tokio::spawn(async move {
+            while !stop.is_cancelled() {
+                if let Err(error) =
+                    discovery::answer(core.clone(), stats.clone(), health.clone(), stop.clone()).await
+                {
+                    tracing::warn!(%error, "discovery; trying again");
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+            }
+        })
+    };
+    let probe = tokio::spawn(probe(core.clone(), tokens, process.clone()));
+
+    serve_while_ready(&host, &process).await;
+
+    let stopped =
+        tokio::time::timeout(STOP_PATIENCE, async { while tasks.join_next().await.is_some() {} }).await;
+    if stopped.is_err() {
+        tracing::warn!(
+            service = service.name(),
+            "some work did not end in time; it will be done again elsewhere"
+        );
+    }
+    discovery_stop.cancel();
+    let _ended = tokio::join!(discovery, probe);
+    let _flushed = core.bus().client().flush().await;
+    let _drained = core.bus().client().drain().await;
+    core.pool().close().await;
+    Ok(())
+}
+
+/// In the queue groups while ready, out of them while not; ends when the process stops.
+async fn serve_while_ready<A>(host: &Arc<Host<A>>, process: &Process)
+where
+    A: Clone + Send + Sync + 'static,
+{
+    let name = host.service.name();
+    while !process.stop.is_cancelled() {
+        if process.health.of(name).is_some() {
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(50)) => continue,
+                () = process.stop.cancelled() => return,
+            }
+        }
+        let leave = process.stop.child_token();
+        let watch = async {
+            while process.health.of(name).is_none() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            leave.cancel();
+        };
+        tokio::pin!(watch);
+        let serve = host.serve(leave.clone());
+        tokio::pin!(serve);
+        let mut watching = true;
+        let served = loop {
+            tokio::select! {
+                served = &mut serve => break served,
+                () = &mut watch, if watching => watching = false,
+            }
+        };
+        if let Err(error) = served {
+            tracing::warn!(service = name, %error, "could not join the queue groups; trying again");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+}
+
+/// Keeps this role's readiness current: broker, database, revocations, slow consumption.
+async fn probe(core: App, tokens: TokenCheck, process: Process) {
+    let part = |name: &str| format!("{}/{name}", core.service());
+    let (database, nats, revocations) = (part("database"), part("nats"), part("revocations"));
+    process.health.set(&database, Some("not asked yet".to_owned()));
+    let mut last_good = None::<tokio::time::Instant>;
+    loop {
+        let asked =
+            tokio::time::timeout(Duration::from_secs(1), sqlx::query("SELECT 1").execute(core.pool())).await;
+        let failure = match asked {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some("no answer within a second".to_owned()),
+        };
+        match failure {
+            None => {
+                last_good = Some(tokio::time::Instant::now());
+                process.health.set(&database, None);
+            }
+            Some(reason) if last_good.is_none_or(|at| at.elapsed() >= DATABASE_PATIENCE) => {
+                process.health.set(&database, Some(reason));
+            }
+            Some(_) => {}
+        }
+        process.health.set(&nats, (!core.bus().is_connected()).then(|| "not connected".to_owned()));
+        let stale = tokens.revocations().is_stale();
+        process.health.set(
+            &revocations,
+            stale.then(|| format!("the watcher of bucket {} is not current", revocation::BUCKET)),
+        );
+        let slow = core.bus().took_slow_consumer();
+        process.health.set(&part("consumption"), slow.then(|| "messages were dropped".to_owned()));
+        tokio::select! {
+            () = tokio::time::sleep(PROBE) => {}
+            () = process.stop.cancelled() => {
+                process.health.set(&part("stop"), Some("draining".to_owned()));
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! A transaction with an outbox: what is written and what is announced commit together, or not at all.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use lectern_subjects::id::UserId;
+use lectern_subjects::{Envelope, Fact, Reply, subject};
+use serde::Serialize;
+use serde_json::json;
+use sqlx::{PgConnection, Postgres, Transaction};
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::call::{Call, Claim};
+use crate::error::{Committed, Error};
+use crate::{faults, idempotency};
+
+/// Why a transaction runs: copied into what it announces.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Cause {
+    pub actor: Option<UserId>,
+    pub causation: Option<Uuid>,
+    pub trace: Option<Arc<str>>,
+    pub deadline: Option<DateTime<Utc>>,
+    pub claim: Option<Arc<Claim>>,
+    pub existing: Option<Arc<std::sync::atomic::AtomicBool>>,
+}
+
+impl Cause {
+    pub fn of_call(call: &Call) -> Cause {
+        Cause {
+            actor: call.caller.as_ref().map(|caller| caller.user),
+            causation: None,
+            trace: call.trace.clone(),
+            deadline: Some(call.deadline),
+            claim: call.idempotency.clone(),
+            existing: Some(call.existing.clone()),
+        }
+    }
+}
+
+/// A transaction. Dropped without a commit it changes nothing.
+pub struct Tx {
+    inner: Transaction<'static, Postgres>,
+    app: App,
+    cause: Cause,
+    now: DateTime<Utc>,
+    announced: bool,
+}
+
+impl Deref for Tx {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.inner
+    }
+}
+
+impl DerefMut for Tx {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.inner
+    }
+}
+
+impl Tx {
+    /// The BEGIN runs in a task of its own: when its caller is cancelled halfway (a timeout, a client that hangs up), the
+    /// task still sees it through and the connection returns to the pool clean (sqlx #4385).
+    #[expect(clippy::disallowed_methods, reason = "the one place that begins transactions")]
+    pub(crate) async fn begin(app: App, cause: Cause) -> Result<Tx, Error> {
+        let pool = app.pool().clone();
+        let begun = tokio::spawn(async move { pool.begin().await }).await;
+        let inner = begun.unwrap_or(Err(sqlx::Error::WorkerCrashed))?;
+        let now = app.now();
+        let mut tx = Tx { inner, app, cause, now, announced: false };
+        if let Some(claim) = tx.cause.claim.clone() {
+            idempotency::claim(&mut tx, &claim, now).await?;
+        }
+        Ok(tx)
+    }
+
+    /// When the transaction began.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.now
+    }
+
+    /// The app that it belongs to.
+    pub fn app(&self) -> &App {
+        &self.app
+    }
+
+    /// Says who acts in a follower or timer: it is copied into the facts.
+    pub fn set_actor(&mut self, actor: Option<UserId>) {
+        self.cause.actor = actor;
+    }
+
+    /// Says what led to this transaction: it is copied into the facts.
+    pub(crate) fn set_causation(&mut self, causation: Uuid, trace: Option<String>) {
+        self.cause.causation = Some(causation);
+        self.cause.trace = trace.map(Arc::from);
+    }
+
+    /// Announces a fact about an entity that now has `version`. It is published after the commit, in the order of its key.
+    ///
+    /// # Errors
+    /// [`Error::Sql`], [`Error::Json`].
+    pub async fn announce<F: Fact>(&mut self, fact: &F, version: i64) -> Result<(), Error> {
+        let id = self.app.clock().new_id();
+        let event_type = lectern_subjects::fact::event_type(F::SUBJECT);
+        let envelope = Envelope {
+            event_id: id,
+            event_type: event_type.to_owned(),
+            version: "1.0.0".to_owned(),
+            occurred_at: self.now,
+            actor_id: self.cause.actor,
+            subject_id: fact.key(),
+            entity_version: version,
+            causation_id: self.cause.causation,
+            trace: self.cause.trace.as_deref().map(str::to_owned),
+            data: fact,
+        };
+        let mut headers = json!({
+            "Nats-Msg-Id": id,
+            "ce-specversion": "1.0",
+            "ce-id": id,
+            "ce-type": event_type,
+            "ce-source": self.app.service(),
+            "ce-time": self.now,
+        });
+        if let Some(trace) = &self.cause.trace {
+            headers["traceparent"] = json!(&**trace);
+        }
+        let payload = serde_json::to_vec(&envelope)?;
+        self.enqueue(id, "EVENTS", fact.subject(), fact.key().to_string(), headers, payload).await
+    }
+
+    /// Arms a timer, or moves it: one live timer per (kind, entity). It rings once, not before `due_at`.
+    ///
+    /// # Errors
+    /// [`Error::Sql`], [`Error::Json`].
+    pub async fn arm(
+        &mut self,
+        kind: &'static str,
+        entity: Uuid,
+        due_at: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        let id = self.app.clock().new_id();
+        let (timer, generation): (Uuid, i64) = sqlx::query_as(
+            "INSERT INTO timers (id, kind, entity, due_at, generation, state, trace, armed_at)
+             VALUES ($1, $2, $3, $4, 1, 'armed', $5, $6)
+             ON CONFLICT (kind, entity) DO UPDATE
+             SET due_at = excluded.due_at, generation = timers.generation + 1, state = 'armed',
+                 trace = excluded.trace, armed_at = excluded.armed_at, fired_at = NULL
+             RETURNING id, generation",
+        )
+        .bind(id)
+        .bind(kind)
+        .bind(entity)
+        .bind(due_at)
+        .bind(self.cause.trace.as_deref())
+        .bind(self.now)
+        .fetch_one(&mut *self.inner)
+        .await?;
+        self.schedule(timer, kind, entity, due_at, generation).await
+    }
+
+    /// Publishes the schedule of an armed timer again, for a stream that lost it.
+    pub(crate) async fn schedule(
+        &mut self,
+        timer: Uuid,
+        kind: &str,
+        entity: Uuid,
+        due_at: DateTime<Utc>,
+        generation: i64,
+    ) -> Result<(), Error> {
+        let service = self.app.service();
+        let id = self.app.clock().new_id();
+        let at = subject::timer_at(service, kind, entity);
+        let mut headers = json!({
+            "Nats-Msg-Id": id,
+            "Nats-Schedule": format!("@at {}", due_at.to_rfc3339_opts(SecondsFormat::Micros, true)),
+            "Nats-Schedule-Target": subject::timer_due(service, kind),
+            "Nats-Schedule-TTL": "72h",
+        });
+        if let Some(trace) = &self.cause.trace {
+            headers["traceparent"] = json!(&**trace);
+        }
+        let body = serde_json::to_vec(
+            &json!({ "timer": timer, "entity": entity, "generation": generation, "due": due_at }),
+        )?;
+        self.enqueue(id, &subject::timer_stream(service), at.clone(), at, headers, body).await
+    }
+
+    /// Cancels a timer; one that is not armed stays as it is.
+    ///
+    /// # Errors
+    /// [`Error::Sql`], [`Error::Json`].
+    pub async fn disarm(&mut self, kind: &'static str, entity: Uuid) -> Result<(), Error> {
+        let cancelled = sqlx::query(
+            "UPDATE timers SET state = 'cancelled', generation = generation + 1
+             WHERE kind = $1 AND entity = $2 AND state = 'armed'",
+        )
+        .bind(kind)
+        .bind(entity)
+        .execute(&mut *self.inner)
+        .await?;
+        if cancelled.rows_affected() == 0 {
+            return Ok(());
+        }
+        let service = self.app.service();
+        let id = self.app.clock().new_id();
+        let at = subject::timer_at(service, kind, entity);
+        let headers = json!({ "Nats-Msg-Id": id, "Nats-Schedule-Next": "purge", "Nats-Scheduler": at });
+        let body = serde_json::to_vec(&json!({ "cancelled": entity }))?;
+        self.enqueue(
+            id,
+            &subject::timer_stream(service),
+            subject::timer_due(service, kind),
+            at,
+            headers,
+            body,
+        )
+        .await
+    }
+
+    async fn enqueue(
+        &mut self,
+        id: Uuid,
+        stream: &str,
+        subject: String,
+        key: String,
+        headers: serde_json::Value,
+        payload: Vec<u8>,
+    ) -> Result<(), Error> {
+        sqlx::query(
+            "INSERT INTO outbox (id, stream, subject, key, headers, payload, created_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        )
+        .bind(id)
+        .bind(stream)
+        .bind(subject)
+        .bind(key)
+        .bind(headers)
+        .bind(payload)
+        .bind(self.now)
+        .execute(&mut *self.inner)
+        .await?;
+        self.announced = true;
+        Ok(())
+    }
+
+    /// Commits and answers. Nothing is committed after the deadline; the answer is stored under the idempotency key.
+    ///
+    /// # Errors
+    /// [`Error::DeadlinePassed`] with nothing changed, [`Error::CommitUnknown`] when the connection broke in between.
+    pub async fn commit<R: Reply>(mut self, reply: R) -> Result<R, Error> {
+        if let Some(claim) = self.cause.claim.clone() {
+            let existing = self.cause.existing.as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed));
+            let answer = serde_json::to_vec(&reply)?;
+            idempotency::store(&mut self, &claim, &answer, reply.version(), existing).await?;
+        }
+        self.finish().await?;
+        Ok(reply)
+    }
+
+    /// Commits what a follower, timer or drain did.
+    ///
+    /// # Errors
+    /// [`Error::CommitUnknown`] when the connection broke in between.
+    pub async fn commit_followed(self) -> Result<Committed, Error> {
+        self.finish().await?;
+        Ok(Committed(()))
+    }
+
+    async fn finish(self) -> Result<(), Error> {
+        if self.cause.deadline.is_some_and(|deadline| self.app.now() >= deadline) {
+            return Err(Error::DeadlinePassed);
+        }
+        faults::hit("tx.before_commit").await?;
+        self.inner.commit().await.map_err(|error| match error {
+            sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => {
+                Error::CommitUnknown(error)
+            }
+            other => Error::Sql(other),
+        })?;
+        faults::hit("tx.after_commit").await?;
+        if self.announced {
+            self.app.wake_relay().await;
+        }
+        Ok(())
+    }
+}
+
+/// What stands in a timer's message.
+#[derive(Debug, Serialize, serde::Deserialize)]
+pub(crate) struct TimerBody {
+    pub timer: Uuid,
+    pub entity: Uuid,
+    pub generation: i64,
+    pub due: DateTime<Utc>,
+}

@@ -1,0 +1,274 @@
+//! Child processes: started without our descriptors, stopped by id, and only when they are still what we started.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+
+use super::account::Account;
+use crate::environment;
+
+/// A program to start.
+#[derive(Debug)]
+pub struct Launch {
+    /// The name in messages and in the state file, for example `postgres`.
+    pub name: String,
+    /// The program.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<OsString>,
+    /// Variables on top of the inherited environment.
+    pub env: BTreeMap<String, String>,
+    /// Start from an empty environment (PATH, HOME and a few others are kept) instead of the caller's.
+    pub hermetic: bool,
+    /// Where stdout and stderr go, appended.
+    pub log: PathBuf,
+    /// Its working directory.
+    pub cwd: PathBuf,
+    /// The user to run as; `None`: ourselves.
+    pub account: Option<Account>,
+    /// It outlives us: a session of its own, so that neither Ctrl-C nor a closed terminal reaches it.
+    pub detached: bool,
+}
+
+/// What even a hermetic child gets from the caller's environment.
+const KEPT: [&str; 7] =
+    ["PATH", "HOME", "TMPDIR", "LANG", "RUST_BACKTRACE", "LLVM_PROFILE_FILE", "LECTERN_CACHE"];
+
+impl Launch {
+    /// A child that dies with us, in `cwd`, with its output in `cwd/<name>.log`.
+    pub fn new(name: &str, program: impl Into<PathBuf>, cwd: &Path) -> Launch {
+        Launch {
+            name: name.to_owned(),
+            program: program.into(),
+            args: Vec::new(),
+            env: BTreeMap::new(),
+            hermetic: false,
+            log: cwd.join(format!("{name}.log")),
+            cwd: cwd.to_owned(),
+            account: None,
+            detached: false,
+        }
+    }
+
+    /// Appends arguments.
+    pub fn args<A: Into<OsString>>(mut self, args: impl IntoIterator<Item = A>) -> Launch {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// Starts it, with nothing on stdin.
+    pub fn start(&self) -> anyhow::Result<Process> {
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(&self.log)
+            .with_context(|| format!("opening {}", self.log.display()))?;
+        let mut words: Vec<OsString> = closing_inherited_descriptors();
+        if self.detached && environment::on_path("setsid").is_some() {
+            words.push("setsid".into());
+        }
+        words.push(self.program.clone().into());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).args(&self.args).current_dir(&self.cwd);
+        if self.hermetic {
+            command.env_clear();
+            command.envs(KEPT.into_iter().filter_map(|name| Some((name, environment::var(name)?))));
+        }
+        command.envs(&self.env).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        if let Some(account) = self.account {
+            command.uid(account.uid).gid(account.gid);
+        }
+        if !(self.detached && environment::on_path("setsid").is_some()) {
+            command.process_group(0); // Ctrl-C is for us: we stop our children in order
+        }
+        let child = command.spawn().with_context(|| format!("starting {}", self.program.display()))?;
+        let pid = child.id();
+        let program = self.program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let record =
+            ProcessRecord { name: self.name.clone(), pid, birth: birth(pid).unwrap_or_default(), program };
+        Ok(Process { record, child, log: self.log.clone() })
+    }
+}
+
+/// Rust opens everything close-on-exec, but whoever started us may have left pipes open in us. A long-lived child that
+/// inherits one keeps a CI step or a shell pipeline waiting for ever, so a shell closes them on the way.
+fn closing_inherited_descriptors() -> Vec<OsString> {
+    const CLOSE_ON_EXEC: u32 = 0o2_000_000;
+    let inherited = |number: &u32| {
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{number}")).unwrap_or_default();
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+        flags
+            .and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok())
+            .is_some_and(|it| it & CLOSE_ON_EXEC == 0)
+    };
+    let Ok(entries) = fs::read_dir("/proc/self/fd") else { return Vec::new() };
+    let open: Vec<u32> = entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|number| *number > 2)
+        .filter(inherited)
+        .collect();
+    if open.is_empty() {
+        return Vec::new();
+    }
+    // only bash redirects descriptors of more than one digit
+    let shell = if open.iter().any(|number| *number > 9) { "bash" } else { "sh" };
+    let closing: String = open.iter().map(|number| format!(" {number}>&-")).collect();
+    ["/usr/bin/env", shell, "-c", &format!("exec{closing}; exec \"$@\""), shell].map(OsString::from).to_vec()
+}
+
+/// A process that we started and are the parent of. Dropping it doesn't stop it.
+#[derive(Debug)]
+pub struct Process {
+    record: ProcessRecord,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// What another run of ours needs to find and stop it.
+    pub fn record(&self) -> &ProcessRecord {
+        &self.record
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.record.pid
+    }
+
+    /// Where it writes.
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// How it ended, when it has: `exit status: 1`, `signal: 9 (SIGKILL)`.
+    pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// Sends a signal, when it still runs.
+    pub fn signal(&mut self, signal: Signal) {
+        if self.ended().is_none() {
+            self.record.signal(signal);
+        }
+    }
+
+    /// Waits until it ends, at most `bound`.
+    pub async fn ends_within(&mut self, bound: Duration) -> Option<std::process::ExitStatus> {
+        let until = Instant::now() + bound;
+        loop {
+            if let Some(status) = self.ended() {
+                return Some(status);
+            }
+            if Instant::now() >= until {
+                return None;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Sends `signal`, waits `bound`, then kills. Answers how it ended.
+    pub async fn stop(&mut self, signal: Signal, bound: Duration) -> std::process::ExitStatus {
+        self.signal(signal);
+        match self.ends_within(bound).await {
+            Some(status) => status,
+            None => self.kill(),
+        }
+    }
+
+    /// Kills it at once and reaps it.
+    pub fn kill(&mut self) -> std::process::ExitStatus {
+        // the error says that it has ended already
+        drop(self.child.kill());
+        self.child.wait().unwrap_or_else(|_| std::process::ExitStatus::from_raw(9))
+    }
+
+    /// An error that shows how it ended and the end of its log.
+    pub fn failure(&mut self, doing: &str) -> anyhow::Error {
+        let state = self.ended().map_or_else(|| "still running".to_owned(), |status| status.to_string());
+        anyhow::anyhow!("{}: {doing} ({state})\n{}", self.record.name, tail(&self.log, 30))
+    }
+}
+
+/// A process of ours as another run of ours sees it: by id, and by proof that the id is still the same process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessRecord {
+    /// Its name in messages.
+    pub name: String,
+    /// Its process id.
+    pub pid: u32,
+    /// When that process began, as the system tells it (boot and clock tick): an id used again has another birth.
+    pub birth: String,
+    /// The file name of its program, which its command line must still contain.
+    pub program: String,
+}
+
+impl ProcessRecord {
+    /// Whether this very process runs: same id, same birth, same program, no zombie.
+    pub fn is_alive(&self) -> bool {
+        birth(self.pid).is_some_and(|now| now == self.birth && !self.birth.is_empty())
+            && command_line(self.pid).is_some_and(|line| line.contains(&self.program))
+    }
+
+    /// Sends `signal` if it [`is_alive`](ProcessRecord::is_alive): another program that got the id is left alone.
+    pub fn signal(&self, signal: Signal) -> bool {
+        let Ok(pid) = i32::try_from(self.pid) else { return false };
+        self.is_alive() && kill(Pid::from_raw(pid), signal).is_ok()
+    }
+
+    /// Sends `signal`, waits at most `bound`, then kills. Answers false when it was not running.
+    pub async fn stop(&self, signal: Signal, bound: Duration) -> bool {
+        if !self.signal(signal) {
+            return false;
+        }
+        let until = Instant::now() + bound;
+        while self.is_alive() {
+            if Instant::now() >= until {
+                self.signal(Signal::SIGKILL);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        true
+    }
+}
+
+/// When process `pid` began; `None` when there is none, or only a zombie that nobody has waited for.
+fn birth(pid: u32) -> Option<String> {
+    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        if Path::new("/proc/self/stat").exists() {
+            return None;
+        }
+        let pid = pid.to_string();
+        let state = environment::first_line("ps", &["-o", "state=", "-p", &pid])?;
+        return (!state.starts_with('Z'))
+            .then(|| environment::first_line("ps", &["-o", "lstart=", "-p", &pid]))?;
+    };
+    // the name stands in parentheses and may hold anything, so count from behind it: state is field 3, starttime 22
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    (!matches!(*fields.first()?, "Z" | "X")).then(|| format!("{}:{}", boot.trim(), fields[19]))
+}
+
+fn command_line(pid: u32) -> Option<String> {
+    match fs::read(format!("/proc/{pid}/cmdline")) {
+        Ok(bytes) => Some(String::from_utf8_lossy(&bytes).replace('\0', " ")),
+        Err(_) => environment::first_line("ps", &["-o", "command=", "-p", &pid.to_string()]),
+    }
+}
+
+/// The last `lines` lines of a file; empty when it can't be read.
+pub fn tail(file: &Path, lines: usize) -> String {
+    let text = fs::read(file).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let all: Vec<&str> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}
