@@ -6,7 +6,7 @@
 
 pub mod content;
 pub mod courses;
-mod decode;
+pub mod decode;
 pub mod enrollment;
 pub mod fact;
 pub mod id;

@@ -11,3 +11,7 @@ pub fn current_traceparent() -> Option<String> {
 pub fn current_trace_id() -> Option<String> {
     None
 }
+/// The span of one HTTP request: method, route pattern, the client's `traceparent` if it sent one. (The gateway calls exactly this signature.)
+pub fn server_span(method: &str, route: &str, _traceparent: Option<&str>) -> tracing::Span {
+    tracing::info_span!("http", method, route)
+}

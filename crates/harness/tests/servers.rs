@@ -1,5 +1,7 @@
 //! Real servers start, stop, survive, and are left alone when they aren't ours.
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -10,12 +12,28 @@ use lectern_harness::servers::{
 use nix::sys::signal::Signal;
 use sqlx::{Connection, PgConnection};
 
-/// A directory that the server's account can reach, too.
-fn room() -> tempfile::TempDir {
-    let room = tempfile::Builder::new().prefix("lectern-test-").tempdir_in("/tmp").expect("a directory");
-    std::fs::set_permissions(room.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
-        .expect("opened");
-    room
+/// A directory that the server's account can reach, too, and a watchdog for what a failed test leaves in it.
+struct Room {
+    dir: tempfile::TempDir,
+    watchdog: Watchdog,
+}
+
+impl Room {
+    fn path(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+fn room() -> Room {
+    let dir = tempfile::Builder::new().prefix("lectern-test-").tempdir_in("/tmp").expect("a directory");
+    std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).expect("opened");
+    let watchdog = Watchdog::over(dir.path()).expect("a watchdog");
+    Room { dir, watchdog }
+}
+
+fn nats_in(room: &Room) -> NatsOptions {
+    let watchdog = Some(room.watchdog.clone());
+    NatsOptions { dir: room.path().into(), ports: None, config: None, detached: false, watchdog }
 }
 
 #[tokio::test]
@@ -28,6 +46,7 @@ async fn a_kept_cluster_keeps_its_rows_over_a_restart_and_asks_for_the_password(
         port: lease.number(),
         durability: Durability::Kept { password: "correct-horse".into() },
         detached: true,
+        watchdog: Some(room.watchdog.clone()),
     };
     let mut cluster = Cluster::start(&binary, options.clone()).await.expect("started");
     let mut connection = PgConnection::connect(&cluster.url("postgres")).await.expect("connected");
@@ -61,6 +80,7 @@ async fn a_lock_file_of_a_crashed_cluster_does_not_hinder_the_next_start() {
         port: lease.number(),
         durability: Durability::Thrown,
         detached: false,
+        watchdog: Some(room.watchdog.clone()),
     };
     let mut cluster = Cluster::start(&binary, options.clone()).await.expect("started");
     cluster.stop().await;
@@ -75,7 +95,7 @@ async fn a_lock_file_of_a_crashed_cluster_does_not_hinder_the_next_start() {
 async fn a_killed_nats_server_comes_back_on_its_ports_with_its_messages() {
     let room = room();
     let binary = NatsBinary::find_or_fetch().expect("nats-server");
-    let options = NatsOptions { dir: room.path().into(), ports: None, config: None, detached: false };
+    let options = nats_in(&room);
     let mut server = NatsServer::start(&binary, options).await.expect("started");
     let url = server.url();
     let jetstream = async_nats::jetstream::new(async_nats::connect(&url).await.expect("connected"));
@@ -96,14 +116,8 @@ async fn a_killed_nats_server_comes_back_on_its_ports_with_its_messages() {
 async fn two_servers_of_two_tests_share_nothing() {
     let (one, two) = (room(), room());
     let binary = NatsBinary::find_or_fetch().expect("nats-server");
-    let options = |room: &tempfile::TempDir| NatsOptions {
-        dir: room.path().into(),
-        ports: None,
-        config: None,
-        detached: false,
-    };
-    let mut one = NatsServer::start(&binary, options(&one)).await.expect("started");
-    let mut two = NatsServer::start(&binary, options(&two)).await.expect("started");
+    let mut one = NatsServer::start(&binary, nats_in(&one)).await.expect("started");
+    let mut two = NatsServer::start(&binary, nats_in(&two)).await.expect("started");
     assert_ne!(one.url(), two.url());
     one.stop().await;
     async_nats::connect(&two.url()).await.expect("the other one serves on");
@@ -221,7 +235,7 @@ fn a_directory_that_others_may_write_into_is_refused() {
     let room = room();
     let open = room.path().join("open");
     std::fs::create_dir(&open).expect("made");
-    std::fs::set_permissions(&open, std::os::unix::fs::PermissionsExt::from_mode(0o777)).expect("opened");
+    std::fs::set_permissions(&open, PermissionsExt::from_mode(0o777)).expect("opened");
     let error = private_dir(&open, 0o755).expect_err("refused");
     assert!(error.to_string().contains("others may write into it"), "{error}");
     private_dir(&room.path().join("new"), 0o755).expect("a new one is ours");

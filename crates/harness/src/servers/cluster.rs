@@ -13,6 +13,7 @@ use sqlx::{Connection, PgConnection};
 use super::account::Account;
 use super::postgres_binary::PostgresBinary;
 use super::process::{Launch, Process};
+use super::watchdog::Watchdog;
 
 /// What a cluster is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub struct ClusterOptions {
     pub durability: Durability,
     /// It outlives us.
     pub detached: bool,
+    /// Who ends it when we can't.
+    pub watchdog: Option<Watchdog>,
 }
 
 /// A running cluster. Dropping it doesn't stop it.
@@ -69,6 +72,7 @@ impl Cluster {
         let mut launch = Launch::new("postgres", binary.program("postgres"), &options.dir);
         launch.account = account;
         launch.detached = options.detached;
+        launch.watchdog = options.watchdog.clone().map(|watchdog| (watchdog, "QUIT"));
         launch.env = [("LC_ALL".to_owned(), "C".to_owned())].into();
         launch = launch.args(["-D".into(), data.into_os_string()]).args(["-p", &options.port.to_string()]);
         for setting in settings(&options.durability) {

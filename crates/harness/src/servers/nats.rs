@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::nats_binary::NatsBinary;
 use super::process::{Launch, Process};
+use super::watchdog::Watchdog;
 
 /// Where and how a server runs.
 #[derive(Debug, Clone)]
@@ -22,6 +23,8 @@ pub struct NatsOptions {
     pub config: Option<PathBuf>,
     /// It outlives us.
     pub detached: bool,
+    /// Who ends it when we can't.
+    pub watchdog: Option<Watchdog>,
 }
 
 /// A running server. Dropping it doesn't stop it.
@@ -54,6 +57,7 @@ impl NatsServer {
         };
         let mut launch = Launch::new("nats-server", &binary.program, &options.dir);
         launch.detached = options.detached;
+        launch.watchdog = options.watchdog.clone().map(|watchdog| (watchdog, "KILL"));
         launch = launch.args(["-a", "127.0.0.1", "-p", &client, "-m", &monitor, "-js"]);
         launch = launch.args(["-sd".into(), options.dir.join("jetstream").into_os_string()]);
         launch = launch.args(["--ports_file_dir".into(), options.dir.clone().into_os_string()]);

@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use super::account::Account;
+use super::watchdog::Watchdog;
 use crate::environment;
 
 /// A program to start.
@@ -38,6 +39,8 @@ pub struct Launch {
     pub account: Option<Account>,
     /// It outlives us: a session of its own, so that neither Ctrl-C nor a closed terminal reaches it.
     pub detached: bool,
+    /// Who ends it, and with which signal (`KILL`, `QUIT`), when we end without having done so.
+    pub watchdog: Option<(Watchdog, &'static str)>,
 }
 
 /// What even a hermetic child gets from the caller's environment.
@@ -57,6 +60,7 @@ impl Launch {
             cwd: cwd.to_owned(),
             account: None,
             detached: false,
+            watchdog: None,
         }
     }
 
@@ -94,10 +98,14 @@ impl Launch {
         }
         let child = command.spawn().with_context(|| format!("starting {}", self.program.display()))?;
         let pid = child.id();
+        if let Some((watchdog, signal)) = &self.watchdog {
+            watchdog.watch(signal, pid);
+        }
+        let watchdog = self.watchdog.as_ref().map(|it| it.0.clone());
         let program = self.program.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let record =
             ProcessRecord { name: self.name.clone(), pid, birth: birth(pid).unwrap_or_default(), program };
-        Ok(Process { record, child, log: self.log.clone() })
+        Ok(Process { record, child, log: self.log.clone(), watchdog })
     }
 }
 
@@ -133,6 +141,7 @@ pub struct Process {
     record: ProcessRecord,
     child: Child,
     log: PathBuf,
+    watchdog: Option<Watchdog>,
 }
 
 impl Process {
@@ -153,7 +162,11 @@ impl Process {
 
     /// How it ended, when it has: `exit status: 1`, `signal: 9 (SIGKILL)`.
     pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
-        self.child.try_wait().ok().flatten()
+        let ended = self.child.try_wait().ok().flatten();
+        if ended.is_some() {
+            self.forget();
+        }
+        ended
     }
 
     /// Sends a signal, when it still runs.
@@ -190,7 +203,16 @@ impl Process {
     pub fn kill(&mut self) -> std::process::ExitStatus {
         // the error says that it has ended already
         drop(self.child.kill());
-        self.child.wait().unwrap_or_else(|_| std::process::ExitStatus::from_raw(9))
+        let ended = self.child.wait().unwrap_or_else(|_| std::process::ExitStatus::from_raw(9));
+        self.forget();
+        ended
+    }
+
+    /// It is reaped, so its id may soon be somebody else's.
+    fn forget(&mut self) {
+        if let Some(watchdog) = self.watchdog.take() {
+            watchdog.forget(self.record.pid);
+        }
     }
 
     /// An error that shows how it ended and the end of its log.

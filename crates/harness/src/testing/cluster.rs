@@ -55,9 +55,9 @@ impl TestCluster {
             port: lease.number(),
             durability: Durability::Thrown,
             detached: false,
+            watchdog: Some(home.watchdog().clone()),
         };
         let cluster = Cluster::start(&binary, options).await?;
-        home.watchdog().watch("QUIT", cluster.process.pid());
         let templates = home.room("templates-")?.keep();
         let place = Place { port: lease.number(), dir: templates };
         Ok(TestCluster { place, _running: Some((cluster, lease)) })

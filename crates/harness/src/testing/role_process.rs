@@ -29,8 +29,8 @@ impl RoleProcess {
             launch.env.insert(name.to_owned(), format!("127.0.0.1:{}", lease.number()));
         }
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build()?;
+        launch.watchdog = Some((Home::get()?.watchdog().clone(), "KILL"));
         let process = launch.args(["run", "--roles", roles]).start()?;
-        Home::get()?.watchdog().watch("KILL", process.pid());
         Ok(RoleProcess { roles: roles.to_owned(), process, admin, http, client })
     }
 
@@ -107,7 +107,6 @@ impl RoleProcess {
 
     /// `kill -9`, and waits until it is gone.
     pub fn kill9(&mut self) {
-        self.forget();
         self.process.kill();
     }
 
@@ -122,7 +121,6 @@ impl RoleProcess {
             self.kill9();
             return Err(error);
         };
-        self.forget();
         ensure!(status.success(), self.process.failure("it ended badly after SIGTERM"));
         Ok(status)
     }
@@ -145,12 +143,6 @@ impl RoleProcess {
     /// SIGCONT.
     pub fn thaw(&mut self) {
         self.process.signal(Signal::SIGCONT);
-    }
-
-    fn forget(&self) {
-        if let Ok(home) = Home::get() {
-            home.watchdog().forget(self.process.pid());
-        }
     }
 }
 

@@ -77,9 +77,14 @@ impl Nats {
         let home = Home::get()?;
         let room = home.room("nats-")?;
         let binary = NatsBinary::find_or_fetch()?;
-        let options = NatsOptions { dir: room.path().to_owned(), ports: None, config, detached: false };
+        let options = NatsOptions {
+            dir: room.path().to_owned(),
+            ports: None,
+            config,
+            detached: false,
+            watchdog: Some(home.watchdog().clone()),
+        };
         let server = NatsServer::start(&binary, options).await?;
-        home.watchdog().watch("KILL", server.process.pid());
         Ok(Nats { server, room })
     }
 
@@ -90,7 +95,6 @@ impl Nats {
 
     /// `kill -9`.
     pub fn kill9(&mut self) {
-        self.forget();
         self.server.process.kill();
     }
 
@@ -99,16 +103,7 @@ impl Nats {
     /// # Errors
     /// What nats-server said.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
-        self.forget();
-        self.server.start_again().await?;
-        Home::get()?.watchdog().watch("KILL", self.server.process.pid());
-        Ok(())
-    }
-
-    fn forget(&self) {
-        if let Ok(home) = Home::get() {
-            home.watchdog().forget(self.server.process.pid());
-        }
+        self.server.start_again().await
     }
 }
 
@@ -127,7 +122,6 @@ impl DerefMut for Nats {
 
 impl Drop for Nats {
     fn drop(&mut self) {
-        self.forget();
         self.server.process.kill();
     }
 }

@@ -1,0 +1,325 @@
+//! One request's way through the edge: limits, token, input, bus, answer. The same function for every route.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::{ConnectInfo, FromRequestParts, OriginalUri, RawPathParams, Request, State};
+use axum::http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use lectern_core::bus::{DEFAULT_DEADLINE, Outgoing, refusal_status};
+use lectern_core::call::Caller;
+use lectern_core::error::CallError;
+use lectern_core::token::TokenFault;
+use lectern_subjects::identity::IdentityRefusal;
+use lectern_subjects::{Access, Code, CommonRefusal, Effect, Problem, Refusal, RequestInfo, Role};
+use serde_json::{Value, json};
+use tracing::Instrument;
+
+use crate::routes::Bound;
+use crate::{Gateway, problem};
+
+/// Longest body of a request, bytes (architecture §13).
+pub(crate) const BODY_LIMIT: usize = 64 * 1024;
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// A refusal at the edge.
+pub(crate) struct Refused {
+    pub code: &'static Code,
+    pub details: Option<Value>,
+    pub retry_after_s: Option<u32>,
+}
+
+impl<R: Refusal> From<R> for Refused {
+    fn from(refusal: R) -> Self {
+        Refused { code: refusal.code(), details: None, retry_after_s: None }
+    }
+}
+
+/// Who asks, as far as the edge can tell.
+pub(crate) struct Asker {
+    pub caller: Option<Arc<Caller>>,
+    pub token: Option<Arc<str>>,
+    pub request_id: Arc<str>,
+}
+
+/// Answers one routed request.
+pub(crate) async fn answer(State(gateway): State<Arc<Gateway>>, bound: Arc<Bound>, request: Request) -> Response<Body> {
+    let (mut parts, body) = request.into_parts();
+    let started = Instant::now();
+    let span = lectern_core::telemetry::server_span(
+        bound.route.method,
+        bound.route.path,
+        parts.headers.get("traceparent").and_then(|value| value.to_str().ok()),
+    );
+    let (mut response, request_id) = async {
+        let request_id = request_id(&gateway, &parts.headers);
+        let answered = forward(&gateway, &bound, &mut parts, body, request_id.clone()).await;
+        let response = answered.unwrap_or_else(|refused| refusal(&gateway, &parts, refused));
+        (response, request_id)
+    }
+    .instrument(span)
+    .await;
+    finish(response.headers_mut(), &request_id);
+    if let Some(successor) = bound.route.successor {
+        deprecate(response.headers_mut(), successor);
+    }
+    let status = response.status().as_u16().to_string();
+    let (method, endpoint, service) = (bound.route.method, bound.route.path, bound.info.service());
+    metrics::counter!("http_requests_total", "method" => method, "endpoint" => endpoint, "service" => service, "status" => status).increment(1);
+    metrics::histogram!("http_request_duration_seconds", "method" => method, "endpoint" => endpoint, "service" => service)
+        .record(started.elapsed());
+    response
+}
+
+async fn forward(
+    gateway: &Gateway,
+    bound: &Bound,
+    parts: &mut Parts,
+    body: Body,
+    request_id: Arc<str>,
+) -> Result<Response<Body>, Refused> {
+    let asker = admit(gateway, parts, bound.info, request_id).await?;
+    accepts_json(&parts.headers)?;
+    let body = read_body(parts, body).await?;
+    let segments: Vec<(String, String)> = match RawPathParams::from_request_parts(parts, &()).await {
+        Ok(params) => params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        Err(_) => Vec::new(),
+    };
+    let query = parts.uri.query().unwrap_or_default();
+    let body = bound
+        .params
+        .merge(&segments, query, body)
+        .map_err(|bad| Refused { code: bad.code, details: bad.details, retry_after_s: None })?;
+    (bound.route.check)(&body).map_err(|bad| Refused { code: bad.code, details: bad.details, retry_after_s: None })?;
+    let outgoing = outgoing(gateway, &asker, &parts.headers)?;
+    let message = gateway
+        .bus
+        .request(bound.info.subject, bound.info.effect, &outgoing, body)
+        .await
+        .map_err(|error| unavailable(&error, bound.info))?;
+    let header = |name: &str| message.headers.as_ref().and_then(|headers| headers.get(name)).map(|v| v.as_str());
+    if refusal_status(&message).is_some() {
+        let mut document: Problem = serde_json::from_slice(&message.payload).map_err(|_| CommonRefusal::Internal)?;
+        document.instance = Some(parts.uri.path().to_owned());
+        return Ok(problem::with_problem(&document, header("Retry-After")));
+    }
+    let existing = header("Lectern-Existing").is_some();
+    let status = if existing && bound.route.status == 201 { 200 } else { bound.route.status };
+    Ok(success(status, header("ETag"), message.payload.clone(), parts, bound.info))
+}
+
+/// Limits, token, access rule: who may go on.
+pub(crate) async fn admit(
+    gateway: &Gateway,
+    parts: &Parts,
+    info: &RequestInfo,
+    request_id: Arc<str>,
+) -> Result<Asker, Refused> {
+    let limited = |wait| Refused { code: CommonRefusal::RateLimited.code(), details: None, retry_after_s: Some(wait) };
+    let ignores_token = info.access == Access::Public && info.effect == Effect::Unkeyed;
+    let token = if ignores_token { None } else { bearer(&parts.headers)? };
+    let caller = match &token {
+        None => None,
+        Some(token) => Some(gateway.tokens.check(token).await.map_err(|fault| match fault {
+            TokenFault::Refused(refusal) => Refused::from(refusal),
+            TokenFault::Unavailable(error) => {
+                tracing::warn!(%error, "a token can't be checked right now");
+                Refused { retry_after_s: Some(1), ..CommonRefusal::Unavailable.into() }
+            }
+        })?),
+    };
+    match &caller {
+        Some(caller) => gateway.limits.take_user(*caller.user.0.as_bytes()).map_err(limited)?,
+        None => gateway.limits.take_address(client_address(gateway, parts)).map_err(limited)?,
+    }
+    allowed(info.access, caller.as_deref())?;
+    Ok(Asker { caller, token, request_id })
+}
+
+fn allowed(access: Access, caller: Option<&Caller>) -> Result<(), Refused> {
+    let needed: &[Role] = match access {
+        Access::Public => return Ok(()),
+        Access::User | Access::Owner | Access::CourseStaff => &[],
+        Access::Roles(roles) => roles,
+        Access::Service => &[Role::Service],
+    };
+    let caller = caller.ok_or(IdentityRefusal::TokenInvalid)?;
+    if needed.is_empty() || caller.has_any(needed) {
+        return Ok(());
+    }
+    Err(Refused { details: Some(json!({ "needs_role": needed })), ..CommonRefusal::Forbidden.into() })
+}
+
+/// The bearer token; none when there is no header. Two headers are none of ours to choose from.
+fn bearer(headers: &HeaderMap) -> Result<Option<Arc<str>>, Refused> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let token = value
+        .to_str()
+        .ok()
+        .and_then(|text| text.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| token.trim())
+        .filter(|token| !token.is_empty());
+    match (token, values.next()) {
+        (Some(token), None) => Ok(Some(token.into())),
+        _ => Err(IdentityRefusal::TokenInvalid.into()),
+    }
+}
+
+/// The peer; behind a trusted proxy, the rightmost forwarded address that is not itself one (H5).
+fn client_address(gateway: &Gateway, parts: &Parts) -> IpAddr {
+    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map_or(IpAddr::from([127, 0, 0, 1]), |info| info.0.ip());
+    let trusted = &gateway.config.trusted_proxies;
+    if !trusted.contains(&peer) {
+        return peer;
+    }
+    let forwarded = parts.headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
+    let hops: Vec<&str> = forwarded.flat_map(|value| value.split(',')).map(str::trim).collect();
+    hops.iter().rev().filter_map(|hop| hop.parse().ok()).find(|hop| !trusted.contains(hop)).unwrap_or(peer)
+}
+
+fn accepts_json(headers: &HeaderMap) -> Result<(), Refused> {
+    let Some(accept) = headers.get(ACCEPT).and_then(|value| value.to_str().ok()) else { return Ok(()) };
+    let fits = |range: &str| {
+        let range = range.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        matches!(range.as_str(), "*/*" | "application/*" | "application/json" | "application/problem+json" | "")
+    };
+    if accept.split(',').any(fits) { Ok(()) } else { Err(CommonRefusal::NotAcceptable.into()) }
+}
+
+async fn read_body(parts: &Parts, body: Body) -> Result<Bytes, Refused> {
+    if matches!(parts.method, Method::GET | Method::HEAD) {
+        return Ok(Bytes::new());
+    }
+    let bytes = collect(body, BODY_LIMIT).await?;
+    if bytes.is_empty() {
+        return Ok(bytes);
+    }
+    let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        Ok(bytes)
+    } else {
+        Err(CommonRefusal::UnsupportedMediaType.into())
+    }
+}
+
+async fn collect(body: Body, limit: usize) -> Result<Bytes, Refused> {
+    match Limited::new(body, limit).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            Err(Refused { details: Some(json!({ "limit_bytes": limit })), ..CommonRefusal::PayloadTooLarge.into() })
+        }
+        Err(_) => Err(CommonRefusal::MalformedBody.into()),
+    }
+}
+
+/// What goes over the bus besides the body.
+pub(crate) fn outgoing(gateway: &Gateway, asker: &Asker, headers: &HeaderMap) -> Result<Outgoing, Refused> {
+    let idempotency_key = match headers.get(IDEMPOTENCY_KEY) {
+        None => None,
+        Some(value) => {
+            let key = value.to_str().ok().filter(|key| (1..=255).contains(&key.len()));
+            Some(key.map(str::to_owned).ok_or_else(|| Refused {
+                details: Some(json!([{ "pointer": "Idempotency-Key", "reason": "1 to 255 visible characters" }])),
+                ..CommonRefusal::ValidationFailed.into()
+            })?)
+        }
+    };
+    Ok(Outgoing {
+        token: asker.token.clone(),
+        deadline: gateway.clock.now() + DEFAULT_DEADLINE,
+        request_id: asker.request_id.clone(),
+        trace: lectern_core::telemetry::current_traceparent().map(Arc::from),
+        idempotency_key,
+        if_match: headers.get(IF_MATCH).and_then(|value| value.to_str().ok()).map(str::to_owned),
+    })
+}
+
+/// What a silent or absent service means to the client.
+pub(crate) fn unavailable(error: &CallError, info: &RequestInfo) -> Refused {
+    tracing::warn!(subject = info.subject, %error, "no answer");
+    match error {
+        CallError::Timeout if info.effect == Effect::Read => CommonRefusal::Timeout.into(),
+        CallError::Timeout => {
+            let details = json!({ "outcome": "unknown", "hint": "retry with the same Idempotency-Key" });
+            Refused { details: Some(details), ..CommonRefusal::Timeout.into() }
+        }
+        _ => Refused { retry_after_s: Some(1), ..CommonRefusal::Unavailable.into() },
+    }
+}
+
+fn success(status: u16, etag: Option<&str>, body: Bytes, parts: &Parts, info: &RequestInfo) -> Response<Body> {
+    let etag = etag.and_then(|tag| HeaderValue::from_str(tag).ok());
+    let unchanged = info.effect == Effect::Read && etag.is_some() && parts.headers.get(IF_NONE_MATCH) == etag.as_ref();
+    let mut response = Response::new(if unchanged { Body::empty() } else { Body::from(body) });
+    *response.status_mut() = if unchanged {
+        StatusCode::NOT_MODIFIED
+    } else {
+        StatusCode::from_u16(status).unwrap_or(StatusCode::OK)
+    };
+    let headers = response.headers_mut();
+    if !unchanged {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    let public = info.access == Access::Public && info.effect == Effect::Read && !parts.headers.contains_key(AUTHORIZATION);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static(if public { "no-cache" } else { "no-store" }));
+    if let Some(etag) = etag {
+        headers.insert(ETAG, etag);
+    }
+    response
+}
+
+/// A refusal as an answer.
+pub(crate) fn refusal(gateway: &Gateway, parts: &Parts, refused: Refused) -> Response<Body> {
+    problem::response(refused.code, refused.details, refused.retry_after_s, parts.uri.path(), gateway.clock.now())
+}
+
+/// The client's id for the logs, or a new one.
+pub(crate) fn request_id(gateway: &Gateway, headers: &HeaderMap) -> Arc<str> {
+    match headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()) {
+        Some(id) if (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()) => id.into(),
+        _ => gateway.clock.new_id().to_string().into(),
+    }
+}
+
+/// Headers that every answer carries (ASVS V3).
+pub(crate) fn finish(headers: &mut HeaderMap, request_id: &str) {
+    if let Ok(value) = HeaderValue::from_str(request_id) {
+        headers.insert(REQUEST_ID, value);
+    }
+    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    headers.insert("referrer-policy", HeaderValue::from_static("no-referrer"));
+    headers.insert("x-frame-options", HeaderValue::from_static("DENY"));
+}
+
+fn deprecate(headers: &mut HeaderMap, successor: &str) {
+    headers.insert("deprecation", HeaderValue::from_static("true"));
+    if let Ok(value) = HeaderValue::from_str(&format!("<{successor}>; rel=\"successor-version\"")) {
+        headers.insert("link", value);
+    }
+}
+
+/// No such path.
+pub(crate) async fn no_route(State(gateway): State<Arc<Gateway>>, uri: OriginalUri, headers: HeaderMap) -> Response<Body> {
+    edge_problem(&gateway, CommonRefusal::RouteNotFound, uri.path(), &headers)
+}
+
+/// The path exists, the method does not; axum adds `Allow`.
+pub(crate) async fn no_method(State(gateway): State<Arc<Gateway>>, uri: OriginalUri, headers: HeaderMap) -> Response<Body> {
+    edge_problem(&gateway, CommonRefusal::MethodNotAllowed, uri.path(), &headers)
+}
+
+fn edge_problem(gateway: &Gateway, refusal: CommonRefusal, path: &str, headers: &HeaderMap) -> Response<Body> {
+    let mut response = problem::response(refusal.code(), None, None, path, gateway.clock.now());
+    finish(response.headers_mut(), &request_id(gateway, headers));
+    metrics::counter!("http_requests_total", "method" => "any", "endpoint" => "none", "service" => "gateway", "status" => refusal.code().status.to_string()).increment(1);
+    response
+}
