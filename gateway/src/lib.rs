@@ -1,22 +1,34 @@
 //! The HTTP edge: routes, authentication, limits, documents, media. It owns no noun of the business: a route is one line
 //! that names a request of the contract, and everything passes over the bus.
 
+mod asyncapi;
 pub mod config;
+mod docs;
 mod edge;
 mod input;
 mod limits;
+mod media;
+mod openapi;
 mod problem;
+mod range;
 pub mod routes;
 mod server;
+mod sniff;
+mod uploads;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use lectern_core::bus::Bus;
+use lectern_core::config::ConfigError;
 use lectern_core::health::Health;
 use lectern_core::run::Process;
+use lectern_core::signed_url::SigningKeys;
 use lectern_core::token::TokenCheck;
 use lectern_core::{Clock, Env};
+use anyhow::Context;
+use object_store::ObjectStore;
+use object_store::local::LocalFileSystem;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
@@ -30,6 +42,8 @@ pub struct Gateway {
     config: Config,
     limits: Limits,
     health: Health,
+    store: Arc<dyn ObjectStore>,
+    media_keys: Option<SigningKeys>,
 }
 
 impl Gateway {
@@ -40,7 +54,14 @@ impl Gateway {
     pub fn new(bus: Bus, tokens: TokenCheck, clock: Clock, env: &Env, health: Health) -> anyhow::Result<Gateway> {
         let config = Config::from(env)?;
         let limits = Limits::new(config.limits);
-        Ok(Gateway { bus, tokens, clock, config, limits, health })
+        std::fs::create_dir_all(&config.media_root)
+            .with_context(|| format!("MEDIA_ROOT: {} can't be made", config.media_root.display()))?;
+        let store = Arc::new(LocalFileSystem::new_with_prefix(&config.media_root).context("MEDIA_ROOT")?);
+        let media_keys = match &config.media_keys {
+            Some(text) => Some(text.parse().map_err(|e: String| ConfigError::new(config::MEDIA_SIGNING_KEYS.name, e))?),
+            None => None,
+        };
+        Ok(Gateway { bus, tokens, clock, config, limits, health, store, media_keys })
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::{MethodFilter, MethodRouter};
+use axum::routing::{MethodFilter, MethodRouter, get, patch, post};
 use lectern_subjects::content::{AdvanceUpload, CompleteUpload};
 use lectern_subjects::courses::{
     AddSession, CreateCourse, GetCourse, GetSession, ListCourses, ListSessions, PublishCourse, SetInstructors,
@@ -25,7 +25,7 @@ use lectern_subjects::playback::{
 use lectern_subjects::{Request, RequestInfo, decode};
 
 use crate::input::Params;
-use crate::{Gateway, edge};
+use crate::{Gateway, docs, edge, media, uploads};
 
 /// One route: a method and a path that stand for a request of the contract.
 pub struct Route {
@@ -128,6 +128,10 @@ pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
         router = router.route(path, methods);
     }
     router
+        .route("/api/v1/uploads", post(uploads::create).options(uploads::options))
+        .route("/api/v1/uploads/{id}", patch(uploads::patch).head(uploads::head))
+        .route("/media/{asset}/{file}", get(media::serve))
+        .merge(docs::router())
         .fallback(edge::no_route)
         .method_not_allowed_fallback(edge::no_method)
         .with_state(gateway)

@@ -32,6 +32,8 @@ refusals! {
         NameInvalid = "CONTENT_2212" 400 Invalid "the file name is not valid",
         /// The media URL is wrong, expired or revoked; which one is not told.
         UrlDenied = "CONTENT_2220" 403 Forbidden "the media URL is not valid",
+        /// The range lies beyond the file's end; answered with 416 on media routes (RFC 9110 §15.5.17).
+        RangeInvalid = "PLAY_2351" 400 Invalid "the range is not valid",
         /// No such file.
         AssetNotFound = "CONTENT_2221" 404 NotFound "no such file",
     }
@@ -75,6 +77,8 @@ pub struct Upload {
     pub file_name: String,
     /// The media type by the name's extension.
     pub mime: String,
+    /// Where the whole file will stand in the object store: `media/<upload>/<file name>`; the asset keeps the upload's id.
+    pub path: String,
     /// All bytes.
     pub length: i64,
     /// Bytes stored so far.
@@ -108,8 +112,8 @@ pub struct AdvanceUpload {
     /// Where the chunk began.
     #[garde(range(min = 0))]
     pub from: i64,
-    /// Bytes in the chunk.
-    #[garde(range(min = 1))]
+    /// Bytes in the chunk; 0 at the end of a whole upload asks for its parts again.
+    #[garde(range(min = 0))]
     pub bytes: i64,
     /// The part's name in the object store, unique for this attempt.
     #[garde(length(chars, min = 1, max = 100))]

@@ -43,10 +43,14 @@ CREATE TABLE timers (
     entity     uuid        NOT NULL,
     due_at     timestamptz NOT NULL,
     generation bigint      NOT NULL CHECK (generation > 0),
-    state      text        NOT NULL CHECK (state IN ('armed', 'fired', 'cancelled')),
+    -- dead: every attempt failed, the dead letters hold it
+    state      text        NOT NULL CHECK (state IN ('armed', 'fired', 'cancelled', 'dead')),
     trace      text,
     armed_at   timestamptz NOT NULL,
     fired_at   timestamptz,
+    -- rings of this generation that failed, and when the next one may be tried
+    attempts   integer     NOT NULL DEFAULT 0,
+    retry_at   timestamptz,
     UNIQUE (kind, entity)
 );
 CREATE INDEX timers_due ON timers (due_at) WHERE state = 'armed';

@@ -271,8 +271,19 @@ impl Bus {
         unreachable!("the loop ends at the third attempt")
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the one place that sends requests")]
     async fn attempt(
+        &self,
+        subject: &str,
+        headers: HeaderMap,
+        body: Bytes,
+        patience: Duration,
+    ) -> Result<Message, CallError> {
+        self.0.earn_retry();
+        self.exchange(subject, headers, body, patience).await
+    }
+
+    /// One message out, one message back.
+    pub(crate) async fn exchange(
         &self,
         subject: &str,
         headers: HeaderMap,
@@ -283,7 +294,6 @@ impl Bus {
         if !self.is_connected() {
             return Err(CallError::Unavailable("not connected to the broker".to_owned()));
         }
-        self.0.earn_retry();
         let replies = &self.0.replies;
         let id = replies.next.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
@@ -307,23 +317,6 @@ impl Bus {
             Ok(Err(_)) => Err(CallError::Unavailable("the connection was closed".to_owned())),
             Err(_) => Err(CallError::Timeout),
         }
-    }
-
-    /// Publishes to a stream and waits until it is stored; a duplicate within the stream's window counts as stored.
-    ///
-    /// # Errors
-    /// [`Error::Broker`] when the stream did not acknowledge: it may or may not be stored, publish again with the same id.
-    pub async fn publish(
-        &self,
-        subject: String,
-        id: &str,
-        mut headers: HeaderMap,
-        payload: Bytes,
-    ) -> Result<jetstream::publish::PublishAck, Error> {
-        headers.insert("Nats-Msg-Id", id);
-        let sent = self.0.jetstream.publish_with_headers(subject, headers, payload).await;
-        let ack = sent.map_err(|e| Error::Broker(e.to_string()))?;
-        ack.await.map_err(|e| Error::Broker(e.to_string()))
     }
 
     /// A message that nobody may rely on: it wakes, it never informs.

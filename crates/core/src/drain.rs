@@ -1,13 +1,153 @@
-//! Drains (placeholder while it is being written).
-use crate::{app::App, service::Service};
+//! Drains: a stream handled in batches. The handler commits its effect and says of each message what becomes of it; only
+//! then the broker is answered.
+
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::Message;
+use chrono::{DateTime, Utc};
+use futures_util::{FutureExt, StreamExt};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use crate::app::App;
+use crate::consume::{self, End, Source, database_away};
+use crate::service::{DrainOf, Drained, Service, Verdict};
+use crate::{faults, telemetry};
+
+/// Deliveries of a message (architecture §13).
+const ATTEMPTS: i64 = 6;
+/// The longest pause while the database is away.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// Drains until it is told to stop.
 pub(crate) async fn run<A: Clone + Send + Sync + 'static>(
-    _app: A,
-    _core: App,
-    _service: Arc<Service<A>>,
-    _index: usize,
+    app: A,
+    core: App,
+    service: Arc<Service<A>>,
+    index: usize,
     stop: CancellationToken,
 ) {
-    stop.cancelled().await
+    let of = &service.drains[index];
+    let batch = of.drain.batch.clamp(1, 1000);
+    let source = Source {
+        core,
+        stream: of.drain.stream.to_owned(),
+        consumer: of.drain.consumer,
+        attempts: ATTEMPTS,
+        stop: stop.clone(),
+    };
+    while let Some(open) = source.open(batch).await {
+        // as many as are there, at most a full batch: small batches when it is quiet, large ones under load
+        let mut chunks = open.messages.ready_chunks(batch);
+        let lost = loop {
+            let chunk = tokio::select! {
+                chunk = chunks.next() => chunk,
+                () = stop.cancelled() => return,
+            };
+            let Some(chunk) = chunk else { break None };
+            let (mut messages, mut error) = (Vec::with_capacity(chunk.len()), None);
+            for message in chunk {
+                match message {
+                    Ok(message) => messages.push(Arc::new(message)),
+                    Err(fault) => error = Some(fault),
+                }
+            }
+            if !messages.is_empty() {
+                let ends = handle(&app, &source, of, &messages, open.progress).await;
+                for (message, end) in messages.iter().zip(ends) {
+                    source.settle(message, open.last_delivery, end).await;
+                }
+            }
+            if error.is_some() {
+                break error;
+            }
+        };
+        source.lost(lost.as_ref().map(|error| error as _));
+    }
+}
+
+/// Hands a batch to the handler, with signs of life while it works.
+async fn handle<A: Clone + Send + Sync + 'static>(
+    app: &A,
+    source: &Source,
+    of: &DrainOf<A>,
+    messages: &[Arc<Message>],
+    progress: Duration,
+) -> Vec<End> {
+    let batch: Vec<Drained> = messages.iter().map(|message| drained(message)).collect();
+    let headers = messages.first().and_then(|message| message.headers.as_ref());
+    let span = telemetry::consumer_span(of.drain.consumer, headers);
+    let work = verdicts(app, source, of, batch).instrument(span);
+    tokio::pin!(work);
+    let mut signs_of_life = tokio::time::interval(progress);
+    signs_of_life.reset();
+    loop {
+        tokio::select! {
+            ends = &mut work => return ends,
+            _ = signs_of_life.tick() => consume::progress(messages).await,
+        }
+    }
+}
+
+async fn verdicts<A: Clone + Send + Sync + 'static>(
+    app: &A,
+    source: &Source,
+    of: &DrainOf<A>,
+    batch: Vec<Drained>,
+) -> Vec<End> {
+    let count = batch.len();
+    let mut pause = Duration::from_millis(100);
+    loop {
+        let handled = AssertUnwindSafe((of.handler)(app.clone(), batch.clone())).catch_unwind().await;
+        let error = match handled {
+            Ok(Ok(verdicts)) if verdicts.len() == count => {
+                if faults::hit("drain.before_ack").await.is_err() {
+                    return unanimous(count, || End::Unsaid);
+                }
+                return verdicts.into_iter().map(end_of).collect();
+            }
+            Ok(Ok(verdicts)) => anyhow::anyhow!("{} verdicts for {count} messages", verdicts.len()),
+            Ok(Err(error)) => error,
+            Err(panic) => {
+                metrics::counter!("panics_total", "service" => source.core.service()).increment(1);
+                anyhow::anyhow!(consume::panic_text(&*panic))
+            }
+        };
+        if !database_away(&error) {
+            let text = format!("{error:#}");
+            return unanimous(count, || End::Again(text.clone()));
+        }
+        tracing::debug!(consumer = source.consumer, error = format!("{error:#}"), "waiting for the database");
+        tokio::select! {
+            () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
+            () = source.stop.cancelled() => return unanimous(count, || End::Left),
+        }
+    }
+}
+
+fn unanimous(count: usize, end: impl Fn() -> End) -> Vec<End> {
+    (0..count).map(|_| end()).collect()
+}
+
+fn end_of(verdict: Verdict) -> End {
+    match verdict {
+        Verdict::Done => End::Done,
+        Verdict::Again(error) => End::Again(error),
+        Verdict::Never(error) => End::Never(error),
+    }
+}
+
+fn drained(message: &Message) -> Drained {
+    let info = message.info().ok();
+    let stored_at = info.as_ref().and_then(|info| i64::try_from(info.published.unix_timestamp_nanos()).ok());
+    Drained {
+        subject: message.subject.to_string(),
+        payload: message.payload.clone(),
+        stream_sequence: info.as_ref().map_or(0, |info| info.stream_sequence),
+        stored_at: stored_at.map_or(DateTime::<Utc>::UNIX_EPOCH, DateTime::from_timestamp_nanos),
+        delivered: info.as_ref().map_or(1, |info| info.delivered),
+        trace: message.headers.as_ref().and_then(|h| h.get("traceparent")).map(|t| t.as_str().to_owned()),
+    }
 }

@@ -1,12 +1,141 @@
-//! Followers (placeholder while it is being written).
-use crate::{app::App, service::Service};
+//! Followers: a fact has its effect here once, however often it is delivered (architecture §5).
+
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::Message;
+use futures_util::FutureExt;
+use lectern_subjects::id::UserId;
+use lectern_subjects::subject;
+use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::consume::{self, End, Source, database_away};
+use crate::error::{Error, Unhandled};
+use crate::service::{Follower, Service};
+use crate::tx::Tx;
+use crate::{faults, telemetry};
+
+/// The stream of all facts.
+const STREAM: &str = "EVENTS";
+/// Deliveries of a fact (architecture §13).
+const ATTEMPTS: i64 = 6;
+/// The longest pause while the database is away.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// The part of an envelope that core reads.
+#[derive(Deserialize)]
+struct Head {
+    event_id: Uuid,
+    actor_id: Option<UserId>,
+    trace: Option<String>,
+}
+
+/// Follows until it is told to stop.
 pub(crate) async fn run<A: Clone + Send + Sync + 'static>(
-    _app: A,
-    _core: App,
-    _service: Arc<Service<A>>,
+    app: A,
+    core: App,
+    service: Arc<Service<A>>,
     stop: CancellationToken,
 ) {
-    stop.cancelled().await
+    if service.followers.is_empty() {
+        return;
+    }
+    let source = Source {
+        core: core.clone(),
+        stream: STREAM.to_owned(),
+        consumer: service.name(),
+        attempts: ATTEMPTS,
+        stop: stop.clone(),
+    };
+    let key = |message: &Message| match subject::fact(&message.subject) {
+        Some((_, key)) => key.to_string(),
+        None => message.subject.to_string(),
+    };
+    consume::run(source, key, |message| {
+        let follow = Follow { app: app.clone(), core: core.clone(), service: service.clone(), stop: stop.clone() };
+        async move { follow.handle(&message).await }
+    })
+    .await;
+}
+
+struct Follow<A> {
+    app: A,
+    core: App,
+    service: Arc<Service<A>>,
+    stop: CancellationToken,
+}
+
+impl<A: Clone + Send + Sync + 'static> Follow<A> {
+    async fn handle(&self, message: &Message) -> End {
+        let kind = subject::fact(&message.subject).map(|(kind, _)| kind);
+        let Some(follower) = self.service.followers.iter().find(|f| Some(f.subject) == kind) else {
+            return End::Done; // the filter of an older or newer release
+        };
+        let delivered = message.info().map_or(1, |info| info.delivered);
+        if delivered > ATTEMPTS {
+            return End::Never(format!("given up at delivery {delivered}: those before ended without a result"));
+        }
+        let head: Head = match serde_json::from_slice(&message.payload) {
+            Ok(head) => head,
+            Err(error) => return End::Never(format!("no fact: {error}")),
+        };
+        let span = telemetry::consumer_span(follower.subject, message.headers.as_ref());
+        self.attempt_until_database(follower, message, &head).instrument(span).await
+    }
+
+    /// While the database is away the fact waits here; that is no failure of the fact.
+    async fn attempt_until_database(&self, follower: &Follower<A>, message: &Message, head: &Head) -> End {
+        let mut pause = Duration::from_millis(100);
+        loop {
+            match self.attempt(follower, message, head).await {
+                Ok(()) => break,
+                Err(Unhandled::Never(error)) => return End::Never(format!("{error:#}")),
+                Err(Unhandled::Again(error)) if database_away(&error) => {
+                    tracing::debug!(error = format!("{error:#}"), "waiting for the database");
+                }
+                Err(Unhandled::Again(error)) => return End::Again(format!("{error:#}")),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
+                () = self.stop.cancelled() => return End::Left,
+            }
+        }
+        if faults::hit("follow.before_ack").await.is_ok() { End::Done } else { End::Unsaid }
+    }
+
+    /// The inbox row and the effect, in one transaction.
+    async fn attempt(&self, follower: &Follower<A>, message: &Message, head: &Head) -> Result<(), Unhandled> {
+        let mut tx = self.core.begin_internal().await?;
+        if !enter(&mut tx, self.service.name(), head.event_id).await? {
+            return Ok(());
+        }
+        tx.set_actor(head.actor_id);
+        tx.set_causation(head.event_id, telemetry::current_traceparent().or_else(|| head.trace.clone()));
+        let handled = (follower.handler)(self.app.clone(), tx, message.payload.clone());
+        match AssertUnwindSafe(handled).catch_unwind().await {
+            Ok(followed) => followed.map(drop),
+            Err(panic) => {
+                metrics::counter!("panics_total", "service" => self.service.name()).increment(1);
+                Err(Unhandled::Again(anyhow::anyhow!(consume::panic_text(&*panic))))
+            }
+        }
+    }
+}
+
+/// Makes the inbox row; false when the fact had its effect before.
+async fn enter(tx: &mut Tx, consumer: &str, fact: Uuid) -> Result<bool, Error> {
+    let now = tx.now();
+    let entered =
+        sqlx::query("INSERT INTO inbox (consumer, fact_id, handled_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
+            .bind(consumer)
+            .bind(fact)
+            .bind(now)
+            .execute(&mut **tx)
+            .await?;
+    Ok(entered.rows_affected() == 1)
 }

@@ -1,1 +1,167 @@
-//! The metrics table (placeholder while it is being written).
+//! Every metric, once: name, kind, help, labels, buckets. The recorder is set up from this table, documents and tests
+//! read it.
+
+use std::sync::OnceLock;
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+/// How a metric counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// A distribution in the buckets given, upper bounds.
+    Histogram(&'static [Bound]),
+}
+
+/// An upper bound of a bucket in thousandths, so that the table compares exactly.
+pub type Bound = u32;
+
+/// One row of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct Metric {
+    /// The name; units are in it.
+    pub name: &'static str,
+    /// How it counts.
+    pub kind: Kind,
+    /// What it says.
+    pub help: &'static str,
+    /// Its labels.
+    pub labels: &'static [&'static str],
+}
+
+/// Seconds of requests and handlers, from 1 ms to 10 s.
+const SECONDS: Kind = Kind::Histogram(&[1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000]);
+/// Seconds that something may be late, from 10 ms to 10 min.
+const LATENESS: Kind = Kind::Histogram(&[10, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 600_000]);
+
+const fn row(
+    name: &'static str,
+    kind: Kind,
+    help: &'static str,
+    labels: &'static [&'static str],
+) -> Metric {
+    Metric { name, kind, help, labels }
+}
+
+/// All metrics.
+pub const TABLE: &[Metric] = &[
+    // the bus
+    row("service_requests_total", Kind::Counter, "requests answered on the bus", &["subject", "outcome"]),
+    row("service_request_duration_seconds", SECONDS, "time in the handler", &["subject"]),
+    row("service_queue_wait_seconds", SECONDS, "time between arrival and handler", &["service"]),
+    row("service_shed_total", Kind::Counter, "requests answered 'overloaded' because the queue was full", &["service"]),
+    row("service_expired_total", Kind::Counter, "requests dropped because their deadline had passed", &["service"]),
+    row("nats_events_total", Kind::Counter, "what happened to the connection to the broker", &["role", "kind"]),
+    row("nats_permission_violations_total", Kind::Counter, "subjects that the broker refused us: a fault of the permissions", &["role"]),
+    row("panics_total", Kind::Counter, "handlers that panicked", &["service"]),
+    // facts and timers
+    row("outbox_pending", Kind::Gauge, "announced and not yet stored by the broker", &["service"]),
+    row("outbox_lag_seconds", Kind::Gauge, "age of the oldest announcement that is not yet stored", &["service"]),
+    row("relay_published_total", Kind::Counter, "announcements stored by the broker", &["service"]),
+    row("followed_total", Kind::Counter, "facts that came to a follower", &["service", "fact", "outcome"]),
+    row("timers_fired_total", Kind::Counter, "timers that had their effect", &["service", "kind"]),
+    row("timer_lateness_seconds", LATENESS, "time between due and fired", &["service", "kind"]),
+    row("drained_total", Kind::Counter, "messages of a drained stream", &["service", "consumer", "outcome"]),
+    row("dead_letters_total", Kind::Counter, "messages that could not be handled", &["stream", "consumer"]),
+    // the edge
+    row("http_requests_total", Kind::Counter, "HTTP requests", &["method", "endpoint", "status", "service"]),
+    row("http_request_duration_seconds", SECONDS, "time until the HTTP answer", &["method", "endpoint", "service"]),
+    row("http_requests_in_flight", Kind::Gauge, "HTTP requests being answered", &[]),
+    row("http_rate_limited_total", Kind::Counter, "HTTP requests refused by a limit", &["limit"]),
+    row("media_bytes_total", Kind::Counter, "bytes of video sent", &[]),
+    // identity (names of seed 001)
+    row("user_login_attempts_total", Kind::Counter, "sign-ins", &["status"]),
+    row("user_signup_total", Kind::Counter, "sign-ups", &["status"]),
+    row("user_email_verification_total", Kind::Counter, "e-mail verifications", &["status"]),
+    row("user_failed_login_attempts_total", Kind::Counter, "refused sign-ins", &["reason"]),
+    row("user_account_lockouts_total", Kind::Counter, "accounts locked after wrong passwords", &[]),
+    row("user_login_duration_seconds", Kind::Histogram(&[100, 200, 500, 1_000, 2_000, 5_000]), "time of a sign-in", &[]),
+    row("user_token_verification_duration_seconds", Kind::Histogram(&[10, 50, 100, 200, 500]), "time of a token's first check", &[]),
+    row("user_service_info", Kind::Gauge, "always 1", &["version", "environment"]),
+    // playback
+    row("playback_events_total", Kind::Counter, "playback events accepted", &["kind"]),
+    row("playback_sessions_active", Kind::Gauge, "playback sessions that are not ended", &[]),
+    // the process
+    row("process_resident_memory_bytes", Kind::Gauge, "resident memory of this process", &[]),
+    row("process_start_time_seconds", Kind::Gauge, "when this process started, unix seconds", &[]),
+];
+
+static HANDLE: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
+
+/// Starts recording in this process. A second call does nothing.
+pub fn init(environment: &str, started_unix_s: i64) {
+    HANDLE.get_or_init(|| {
+        let builder = TABLE.iter().fold(PrometheusBuilder::new(), |builder, metric| match metric.kind {
+            Kind::Histogram(bounds) => {
+                let bounds: Vec<f64> = bounds.iter().map(|bound| f64::from(*bound) / 1000.0).collect();
+                builder
+                    .set_buckets_for_metric(Matcher::Full(metric.name.to_owned()), &bounds)
+                    .unwrap_or_else(|_| unreachable!("{} has no buckets", metric.name))
+            }
+            Kind::Counter | Kind::Gauge => builder,
+        });
+        let handle = builder.install_recorder().ok()?;
+        for metric in TABLE {
+            match metric.kind {
+                Kind::Counter => metrics::describe_counter!(metric.name, metric.help),
+                Kind::Gauge => metrics::describe_gauge!(metric.name, metric.help),
+                Kind::Histogram(_) => metrics::describe_histogram!(metric.name, metric.help),
+            }
+        }
+        let labels =
+            [("version", env!("CARGO_PKG_VERSION").to_owned()), ("environment", environment.to_owned())];
+        metrics::gauge!("user_service_info", &labels).set(1.0);
+        #[expect(clippy::cast_precision_loss, reason = "seconds fit")]
+        metrics::gauge!("process_start_time_seconds").set(started_unix_s as f64);
+        Some(handle)
+    });
+}
+
+/// Everything recorded, in Prometheus' text format; empty before [`init`].
+pub fn render() -> String {
+    let Some(handle) = HANDLE.get().and_then(Option::as_ref) else { return String::new() };
+    if let Some(bytes) = resident_memory() {
+        metrics::gauge!("process_resident_memory_bytes").set(bytes);
+    }
+    handle.run_upkeep();
+    handle.render()
+}
+
+/// Bytes, where the system tells (Linux).
+fn resident_memory() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let kib: f64 = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.split_whitespace().next()?.parse().ok()?;
+    Some(kib * 1024.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_what_a_scrape_shows() {
+        init("test", 1);
+        metrics::counter!("user_login_attempts_total", "status" => "success").increment(1);
+        metrics::histogram!("user_login_duration_seconds").record(0.3);
+        let text = render();
+        assert!(text.contains("# HELP user_login_attempts_total sign-ins"), "{text}");
+        assert!(text.contains("user_login_attempts_total{status=\"success\"} 1"), "{text}");
+        assert!(text.contains("user_login_duration_seconds_bucket{le=\"0.5\"} 1"), "{text}");
+        assert!(text.contains("user_service_info{"), "{text}");
+    }
+
+    #[test]
+    fn names_are_unique_and_say_their_unit() {
+        for (at, metric) in TABLE.iter().enumerate() {
+            assert!(TABLE[..at].iter().all(|other| other.name != metric.name), "{} stands twice", metric.name);
+            let counter = metric.name.ends_with("_total");
+            assert_eq!(counter, metric.kind == Kind::Counter, "{}", metric.name);
+            if let Kind::Histogram(bounds) = metric.kind {
+                assert!(metric.name.ends_with("_seconds") && bounds.is_sorted(), "{}", metric.name);
+            }
+        }
+    }
+}

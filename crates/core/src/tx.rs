@@ -151,7 +151,7 @@ impl Tx {
              VALUES ($1, $2, $3, $4, 1, 'armed', $5, $6)
              ON CONFLICT (kind, entity) DO UPDATE
              SET due_at = excluded.due_at, generation = timers.generation + 1, state = 'armed',
-                 trace = excluded.trace, armed_at = excluded.armed_at, fired_at = NULL
+                 trace = excluded.trace, armed_at = excluded.armed_at, fired_at = NULL, attempts = 0, retry_at = NULL
              RETURNING id, generation",
         )
         .bind(id)
@@ -269,6 +269,7 @@ impl Tx {
     /// # Errors
     /// [`Error::CommitUnknown`] when the connection broke in between.
     pub async fn commit_followed(self) -> Result<Committed, Error> {
+        faults::hit("follow.before_commit").await?;
         self.finish().await?;
         Ok(Committed(()))
     }

@@ -12,6 +12,11 @@ pub fn var(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
+/// All variables whose names begin with `prefix`.
+pub fn with_prefix(prefix: &str) -> Vec<(String, String)> {
+    std::env::vars().filter(|(name, _)| name.starts_with(prefix)).collect()
+}
+
 /// Whether this process runs as root, which neither `initdb` nor `postgres` accepts.
 pub fn is_root() -> bool {
     Uid::effective().is_root()

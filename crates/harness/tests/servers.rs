@@ -192,7 +192,8 @@ async fn a_detached_child_holds_no_descriptor_of_its_caller() {
 #[test]
 #[ignore = "the body of a_detached_child_holds_no_descriptor_of_its_caller"]
 fn starts_a_sleeper() {
-    let room = std::path::PathBuf::from(std::env::var_os("LECTERN_TEST_ROOM").expect("the room"));
+    let room =
+        std::path::PathBuf::from(lectern_harness::environment::var("LECTERN_TEST_ROOM").expect("the room"));
     let mut launch = Launch::new("sleep", "/bin/sleep", &room).args(["60"]);
     launch.detached = true;
     let process = launch.start().expect("started");

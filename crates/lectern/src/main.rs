@@ -1,1 +1,5 @@
-fn main() {}
+//! The command `lectern`.
+
+fn main() -> std::process::ExitCode {
+    lectern::main()
+}

@@ -7,8 +7,10 @@ use std::path::Path;
 use lectern_subjects::{facts, requests};
 use serde_json::Value;
 
+type RoundTrip = fn(&str) -> Result<String, String>;
+
 /// Subject, example and round trip of every message.
-fn examples() -> impl Iterator<Item = (&'static str, &'static str, fn(&str) -> Result<String, String>)> {
+fn examples() -> impl Iterator<Item = (&'static str, &'static str, RoundTrip)> {
     let of_requests = requests().map(|info| (info.subject, info.golden, info.round_trip));
     of_requests.chain(facts().map(|info| (info.subject, info.golden, info.round_trip)))
 }
@@ -92,5 +94,10 @@ fn examples_tell_one_story() {
     assert_eq!(start["request"]["session_id"], example("svc.courses.v1.sessions.add")["reply"]["id"]);
     assert_eq!(start["reply"]["id"], example("svc.playback.v1.sessions.events")["request"]["id"]);
     let asset = &example("svc.content.v1.uploads.complete")["reply"]["id"];
+    assert_eq!(
+        &example("svc.content.v1.uploads.create")["reply"]["id"],
+        asset,
+        "an asset keeps its upload's id"
+    );
     assert_eq!(&example("svc.courses.v1.sessions.add")["request"]["asset_id"], asset);
 }

@@ -3,6 +3,7 @@
 mod decode;
 mod faults;
 mod golden;
+mod meanings;
 mod properties;
 mod schema;
 mod tables;

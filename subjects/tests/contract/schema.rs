@@ -135,7 +135,11 @@ fn the_schema_tells_the_bounds_that_custom_rules_keep() {
         ("Beat", "position_to_ms", json!({ "minimum": 0 })),
         ("StopPlayback", "position_ms", json!({ "minimum": 0 })),
         ("CreateUpload", "length", json!({ "minimum": 1, "maximum": 8_589_934_592_i64 })),
-        ("CompleteUpload", "sha256", json!({ "minLength": 64, "maxLength": 64, "pattern": "^[0-9a-f]{64}$" })),
+        (
+            "CompleteUpload",
+            "sha256",
+            json!({ "minLength": 64, "maxLength": 64, "pattern": "^[0-9a-f]{64}$" }),
+        ),
         ("ListCourses", "limit", json!({ "minimum": 1, "maximum": 100 })),
     ];
     let definitions = definitions();
@@ -186,7 +190,8 @@ fn every_bound_that_a_schema_tells_is_kept_and_its_breach_is_named() {
             }
         }
     }
-    for bound in ["maxLength", "minLength", "minimum", "maximum", "exclusiveMinimum", "maxItems", "minItems"] {
+    for bound in ["maxLength", "minLength", "minimum", "maximum", "exclusiveMinimum", "maxItems", "minItems"]
+    {
         assert!(tried.contains_key(bound), "no {bound} was tried: {tried:?}");
     }
 }

@@ -12,6 +12,12 @@ use lectern_harness::{checkout, environment};
 pub fn cargo<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Command {
     let mut command = Command::new(environment::var("CARGO").unwrap_or_else(|| "cargo".to_owned()));
     command.args(args).current_dir(checkout::root());
+    // `cargo run` described our own package to us; build scripts (ring's) would take that for a change and run again
+    for (name, _) in environment::with_prefix("CARGO_") {
+        if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|ours| name.starts_with(ours)) {
+            command.env_remove(name);
+        }
+    }
     if environment::var("SQLX_OFFLINE").is_none() {
         command.env("SQLX_OFFLINE", "true");
     }

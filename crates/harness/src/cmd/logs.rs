@@ -41,7 +41,11 @@ impl Filter {
 
     /// The lines of one role, in either log format.
     fn role(role: &str) -> Filter {
-        Filter { needles: ["service=", "role=", "service\":\"", "role\":\""].map(|key| format!("{key}{role}")).into() }
+        Filter {
+            needles: ["service=", "role=", "service\":\"", "role\":\""]
+                .map(|key| format!("{key}{role}"))
+                .into(),
+        }
     }
 
     fn lets(&self, line: &str) -> bool {

@@ -39,7 +39,8 @@ pub fn lectern(state: &DevState, args: &[&str]) -> anyhow::Result<String> {
     let mut command = Command::new(&state.lectern);
     let output = command.args(args).envs(&state.env).stdin(Stdio::null()).output();
     let output = output.with_context(|| format!("starting {}", state.lectern.display()))?;
-    let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (said, complained) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     ensure!(output.status.success(), "lectern {}: {}\n{said}{complained}", args.join(" "), output.status);
     Ok(said.into_owned())
 }
@@ -58,14 +59,18 @@ pub async fn start(dir: &Path, state: &mut DevState) -> anyhow::Result<Process> 
     state.write()?;
 
     let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build()?;
-    let pages = ["admin", "http"].map(|port| format!("http://127.0.0.1:{}/health/readiness", state.ports[port]));
+    let pages =
+        ["admin", "http"].map(|port| format!("http://127.0.0.1:{}/health/readiness", state.ports[port]));
     let until = Instant::now() + READY_WITHIN;
     for page in pages {
         while !client.get(&page).send().await.is_ok_and(|answer| answer.status() == 200) {
             if process.ended().is_some() {
                 return Err(process.failure("it ended while starting"));
             }
-            ensure!(Instant::now() < until, process.failure(&format!("{page} not ready within {READY_WITHIN:?}")));
+            ensure!(
+                Instant::now() < until,
+                process.failure(&format!("{page} not ready within {READY_WITHIN:?}"))
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }

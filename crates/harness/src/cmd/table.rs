@@ -4,7 +4,8 @@ use lectern_harness::checkout::DevStatus;
 
 /// The one table.
 pub fn table(status: &DevStatus) -> String {
-    let DevStatus { http, metrics, nats, nats_monitor, nats_tools_nkey, database, mailbox, accounts } = status;
+    let DevStatus { http, metrics, nats, nats_monitor, nats_tools_nkey, database, mailbox, accounts } =
+        status;
     let mut rows = vec![
         ("site", http.clone()),
         ("API", format!("{http}/api/v1")),

@@ -72,7 +72,8 @@ fn nats_cli() -> anyhow::Result<PathBuf> {
         format!("the nats CLI is missing: brew install nats-io/nats-tools/nats, or go install {package}")
     })?;
     eprintln!("the nats CLI is missing: go install {package} (once, into {})", cache.display());
-    let status = Command::new(go).args(["install", package]).env("GOBIN", &cache).stdin(Stdio::null()).status()?;
+    let status =
+        Command::new(go).args(["install", package]).env("GOBIN", &cache).stdin(Stdio::null()).status()?;
     ensure!(status.success(), "go install {package}: {status}");
     Ok(cache.join("nats"))
 }

@@ -1,12 +1,14 @@
 //! `./dev up`: everything runs, and how to reach it is said once.
 
 use std::fs::{File, TryLockError};
-use std::path::Path;
-use std::process::ExitCode;
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, ExitStatus};
+use std::time::Duration;
 
-use anyhow::{bail, ensure};
+use anyhow::bail;
 use clap::{Args, ValueEnum};
 use lectern_harness::checkout::{self, DevState, DevStatus};
+use lectern_harness::environment;
 use lectern_harness::servers::Process;
 
 use super::progress::Progress;
@@ -65,15 +67,15 @@ impl Up {
         if self.detach {
             return Ok(ExitCode::SUCCESS);
         }
-        stay(&dir, &mut roles).await
+        stay(&mut roles).await
     }
 
     async fn start(&self, dir: &Path, state: &mut DevState, progress: &Progress) -> anyhow::Result<Process> {
         let found = servers::find(progress)?;
-        progress.say("building lectern");
-        state.lectern = cargo::build(&["lectern"], &[])?.join("lectern");
+        state.lectern = program(progress)?;
         state.ports = ports::choose(&state.ports, self.port, progress)?;
-        let limits = self.limits.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+        let limits =
+            self.limits.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
         state.env = roles::environment(dir, state, &limits);
         state.write()?;
 
@@ -112,26 +114,44 @@ impl Up {
     }
 }
 
+/// `LECTERN_BIN` for what is built already, else a fresh build.
+fn program(progress: &Progress) -> anyhow::Result<PathBuf> {
+    if let Some(named) = environment::var("LECTERN_BIN") {
+        progress.say(format!("lectern: LECTERN_BIN is set, so {named} is used"));
+        return Ok(named.into());
+    }
+    progress.say("building lectern");
+    Ok(cargo::build(&["lectern"], &[])?.join("lectern"))
+}
+
 /// Follows the log until Ctrl-C (then stops everything), `./dev down` elsewhere, or the end of the roles.
-async fn stay(dir: &Path, roles: &mut Process) -> anyhow::Result<ExitCode> {
+async fn stay(roles: &mut Process) -> anyhow::Result<ExitCode> {
     println!("Ctrl-C stops it. The roles say:");
-    let log = roles.log().to_owned();
+    let (log, everything) = (roles.log().to_owned(), logs::Filter::everything());
     tokio::select! {
-        () = logs::follow(&log, &logs::Filter::everything(), logs::From::End) => {}
+        () = logs::follow(&log, &everything, logs::From::End) => {}
         asked = down::asked_to_stop() => {
             asked?;
             return down::down().await;
         }
-        status = async { loop {
-            if let Some(status) = roles.ended() { return status }
-            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-        }} => {
-            ensure!(status.success(), roles.failure("it ended by itself"));
+        ended = ends(roles) => {
+            if !ended.success() {
+                let error = roles.failure("it ended by itself");
+                down::down().await?;
+                return Err(error);
+            }
             println!("stopped by ./dev down");
-            drop(lock(dir)?);
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn ends(process: &mut Process) -> ExitStatus {
+    loop {
+        if let Some(status) = process.ends_within(Duration::from_secs(1)).await {
+            return status;
+        }
+    }
 }
 
 /// One `up`, `down` or `reset` at a time.
@@ -139,7 +159,9 @@ pub fn lock(dir: &Path) -> anyhow::Result<File> {
     let file = File::create(dir.join("lock"))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => bail!("another ./dev up, down or reset is at work in {}", dir.display()),
+        Err(TryLockError::WouldBlock) => {
+            bail!("another ./dev up, down or reset is at work in {}", dir.display())
+        }
         Err(TryLockError::Error(error)) => Err(error.into()),
     }
 }

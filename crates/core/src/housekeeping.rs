@@ -1,0 +1,60 @@
+//! What core keeps for a while only: the archive of the outbox, the inbox and answers of idempotent requests.
+
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::PgConnection;
+
+use crate::error::Error;
+use crate::idempotency;
+
+/// How long published rows and inbox entries are kept (architecture §5): streams can be rebuilt from this far back.
+const KEPT_DAYS: i64 = 35;
+/// Rows deleted in one statement.
+const BATCH: i64 = 1000;
+/// How often it is looked when there was nothing left to delete.
+const PAUSE: Duration = Duration::from_secs(60);
+
+/// Deletes what is too old, a little at a time.
+#[derive(Default)]
+pub(crate) struct Housekeeping {
+    next: Option<Instant>,
+}
+
+impl Housekeeping {
+    /// Deletes one batch of each kind when it is time to.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
+    pub async fn step(&mut self, connection: &mut PgConnection, now: DateTime<Utc>) -> Result<(), Error> {
+        if self.next.is_some_and(|at| Instant::now() < at) {
+            return Ok(());
+        }
+        let old = now - TimeDelta::days(KEPT_DAYS);
+        let answered = now - TimeDelta::hours(idempotency::KEPT_HOURS);
+        let statements = [
+            (
+                "DELETE FROM outbox_archive WHERE seq IN
+                 (SELECT seq FROM outbox_archive WHERE published_at < $1 ORDER BY published_at LIMIT $2)",
+                old,
+            ),
+            (
+                "DELETE FROM inbox WHERE (consumer, fact_id) IN
+                 (SELECT consumer, fact_id FROM inbox WHERE handled_at < $1 ORDER BY handled_at LIMIT $2)",
+                old,
+            ),
+            (
+                "DELETE FROM idempotency WHERE (actor, request, key) IN
+                 (SELECT actor, request, key FROM idempotency WHERE created_at < $1 ORDER BY created_at LIMIT $2)",
+                answered,
+            ),
+        ];
+        let mut more = false;
+        for (statement, before) in statements {
+            let deleted = sqlx::query(statement).bind(before).bind(BATCH).execute(&mut *connection).await?;
+            more |= deleted.rows_affected() == BATCH as u64;
+        }
+        self.next = Some(Instant::now() + if more { Duration::ZERO } else { PAUSE });
+        Ok(())
+    }
+}

@@ -1,0 +1,187 @@
+//! One line per event: JSON for machines, or text for people. Every string passes the masker.
+
+use std::fmt::{self, Write};
+
+use chrono::SecondsFormat;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
+use tracing_subscriber::registry::LookupSpan;
+
+use super::mask::{self, HIDDEN};
+use crate::clock::Clock;
+
+/// What stands in every line.
+#[derive(Debug, Clone)]
+pub(super) struct Lines {
+    pub json: bool,
+    pub environment: String,
+    pub clock: Clock,
+}
+
+/// Fields as `"name":value` pairs with commas between them (JSON) or `name=value` pairs (text).
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pairs {
+    pub json: bool,
+}
+
+impl<'w> FormatFields<'w> for Pairs {
+    fn format_fields<R: RecordFields>(&self, mut writer: Writer<'w>, fields: R) -> fmt::Result {
+        let mut visitor = Fields { json: self.json, message: None, pairs: String::new() };
+        fields.record(&mut visitor);
+        writer.write_str(&visitor.pairs)
+    }
+
+    fn add_fields(
+        &self,
+        current: &'w mut FormattedFields<Self>,
+        fields: &tracing::span::Record<'_>,
+    ) -> fmt::Result {
+        let separator = if self.json { ',' } else { ' ' };
+        let mut visitor = Fields { json: self.json, message: None, pairs: String::new() };
+        fields.record(&mut visitor);
+        if !current.fields.is_empty() && !visitor.pairs.is_empty() {
+            current.fields.push(separator);
+        }
+        current.fields.push_str(&visitor.pairs);
+        Ok(())
+    }
+}
+
+impl<S> FormatEvent<S, Pairs> for Lines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, Pairs>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut visitor = Fields { json: self.json, message: None, pairs: String::new() };
+        event.record(&mut visitor);
+        let message = visitor.message.unwrap_or_default();
+        let at = self.clock.now().to_rfc3339_opts(SecondsFormat::Micros, true);
+        let meta = event.metadata();
+        if self.json {
+            write!(
+                writer,
+                r#"{{"ts":"{at}","level":"{}","service":"lectern","version":"{}","env":{},"target":"{}","message":{}"#,
+                level(*meta.level()),
+                env!("CARGO_PKG_VERSION"),
+                json(&self.environment),
+                meta.target(),
+                json(&message),
+            )?;
+            if let Some((trace, span)) = super::current_ids() {
+                write!(writer, r#","trace_id":"{trace}","span_id":"{span}""#)?;
+            }
+        } else {
+            write!(writer, "{} {:5} {message}", &at[11..23], meta.level())?;
+        }
+        let separator = if self.json { ',' } else { ' ' };
+        let spans = context.event_scope().into_iter().flat_map(|scope| scope.from_root());
+        for span in spans {
+            let extensions = span.extensions();
+            let fields = extensions.get::<FormattedFields<Pairs>>().map_or("", |f| f.fields.as_str());
+            if !fields.is_empty() {
+                write!(writer, "{separator}{fields}")?;
+            }
+        }
+        if !visitor.pairs.is_empty() {
+            write!(writer, "{separator}{}", visitor.pairs)?;
+        }
+        writer.write_str(if self.json { "}\n" } else { "\n" })
+    }
+}
+
+fn level(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "error",
+        Level::WARN => "warn",
+        Level::INFO => "info",
+        Level::DEBUG => "debug",
+        Level::TRACE => "trace",
+    }
+}
+
+fn json(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// Collects the fields of one event or span, masked.
+struct Fields {
+    json: bool,
+    message: Option<String>,
+    pairs: String,
+}
+
+impl Fields {
+    fn pair(&mut self, field: &Field, value: &dyn fmt::Display) {
+        if !self.pairs.is_empty() {
+            self.pairs.push(if self.json { ',' } else { ' ' });
+        }
+        // fields of OpenTelemetry's own naming are for the exporter
+        let _infallible = if self.json {
+            write!(self.pairs, "\"{}\":{value}", field.name())
+        } else {
+            write!(self.pairs, "{}={value}", field.name())
+        };
+    }
+
+    fn text(&mut self, field: &Field, text: &str) {
+        let shown = if mask::is_secret(field.name()) { HIDDEN.into() } else { mask::mask(text) };
+        if field.name() == "message" {
+            self.message = Some(shown.into_owned());
+        } else if self.json {
+            self.pair(field, &json(&shown));
+        } else if shown.contains([' ', '"', '\n']) {
+            self.pair(field, &format!("{shown:?}"));
+        } else {
+            self.pair(field, &shown);
+        }
+    }
+
+    fn number(&mut self, field: &Field, number: &dyn fmt::Display) {
+        let text = number.to_string();
+        if mask::is_secret(field.name()) || mask::mask(&text) != text {
+            self.text(field, HIDDEN);
+        } else {
+            self.pair(field, &text);
+        }
+    }
+}
+
+impl Visit for Fields {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if !field.name().starts_with("otel.") {
+            self.text(field, value);
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.record_str(field, &format!("{value:?}"));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.number(field, &value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.number(field, &value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.pair(field, &value);
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        if value.is_finite() {
+            self.pair(field, &value);
+        } else {
+            self.text(field, &value.to_string());
+        }
+    }
+}

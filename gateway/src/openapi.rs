@@ -1,0 +1,217 @@
+//! `/openapi.json`: OpenAPI 3.1, assembled from the route table and the contract. Nothing here is written by hand per route.
+
+use std::collections::BTreeMap;
+
+use lectern_subjects::{Access, CommonRefusal, Effect, Problem, Refusal, RequestInfo, ServiceInfo};
+use schemars::SchemaGenerator;
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value, json};
+
+use crate::routes::{ROUTES, Route};
+
+/// Where components stand in the document.
+const COMPONENTS: &str = "#/components/schemas/";
+
+/// The document.
+pub(crate) fn document() -> Value {
+    let mut settings = SchemaSettings::draft2020_12();
+    settings.definitions_path = COMPONENTS.trim_start_matches('#').into();
+    let mut generator = SchemaGenerator::new(settings);
+    generator.subschema_for::<Problem>();
+    let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
+    for route in ROUTES {
+        let Some(info) = lectern_subjects::requests().find(|info| info.subject == route.subject) else { continue };
+        let operation = operation(route, info, &mut generator);
+        paths.entry(route.path).or_default().insert(route.method.to_ascii_lowercase(), operation);
+    }
+    for (path, methods) in by_hand() {
+        paths.entry(path).or_default().extend(methods);
+    }
+    let mut schemas = generator.take_definitions(true);
+    strip_request_fields(&mut schemas);
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Lectern",
+            "version": env!("CARGO_PKG_VERSION"),
+            "summary": "An online-learning business in a box.",
+            "description": "Every operation is also a NATS subject (`x-nats-subject`) with the same types, the same \
+                authorisation and the same answer; see `/asyncapi.json`. Refusals are RFC 9457 problem documents with a \
+                stable `error_code`; `/docs/errors` lists them.",
+            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
+        },
+        "servers": [{ "url": "/" }],
+        "tags": lectern_subjects::SERVICES.iter().map(|service| json!({ "name": service.name })).collect::<Vec<_>>(),
+        "paths": paths,
+        "components": {
+            "securitySchemes": {
+                "BearerAuth": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "Access token of POST /api/v1/auth/login." },
+            },
+            "schemas": schemas,
+        },
+    })
+}
+
+fn operation(route: &Route, info: &RequestInfo, generator: &mut SchemaGenerator) -> Value {
+    let reply = (info.reply_schema)(generator);
+    let request = (info.request_schema)(generator);
+    let fields = generator.definitions().get(info.name).cloned().unwrap_or_default();
+    let golden: Value = serde_json::from_str(info.golden).unwrap_or_default();
+    let in_path: Vec<&str> =
+        route.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')).collect();
+    let required: Vec<&str> =
+        fields["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let mut parameters = Vec::new();
+    for (name, schema) in fields["properties"].as_object().into_iter().flatten() {
+        let place = match () {
+            () if in_path.contains(&name.as_str()) => "path",
+            () if route.method == "GET" => "query",
+            () => continue,
+        };
+        let mut schema = schema.clone();
+        let description = schema.as_object_mut().and_then(|object| object.remove("description"));
+        parameters.push(json!({
+            "name": name, "in": place, "description": description, "schema": schema,
+            "required": place == "path" || required.contains(&name.as_str()),
+        }));
+    }
+    if info.effect == Effect::Write {
+        parameters.push(json!({
+            "name": "Idempotency-Key", "in": "header", "required": false, "schema": { "type": "string", "minLength": 1, "maxLength": 255 },
+            "description": "The same key and body get the same stored answer for 24 h.",
+        }));
+    }
+    let mut operation = json!({
+        "operationId": info.subject.trim_start_matches("svc.").replace(".v1.", ".").replace('.', "_"),
+        "summary": info.summary.trim(),
+        "tags": [info.service()],
+        "x-nats-subject": info.subject,
+        "parameters": parameters,
+        "responses": responses(route, info, &reply.to_value(), &golden["reply"]),
+    });
+    if info.access != Access::Public {
+        operation["security"] = json!([{ "BearerAuth": [] }]);
+        operation["description"] = json!(format!("Access: {}.", access(info.access)));
+    }
+    let has_body = fields["properties"]
+        .as_object()
+        .is_some_and(|fields| fields.keys().any(|field| !in_path.contains(&field.as_str())));
+    if route.method != "GET" && has_body {
+        let mut example = golden["request"].clone();
+        if let Some(object) = example.as_object_mut() {
+            object.retain(|field, _| !in_path.contains(&field.as_str()));
+        }
+        let schema = if in_path.is_empty() { request.to_value() } else { without(&fields, &in_path) };
+        operation["requestBody"] = json!({
+            "required": required.iter().any(|field| !in_path.contains(field)),
+            "content": { "application/json": { "schema": schema, "example": example } },
+        });
+    }
+    operation
+}
+
+/// A request's schema without the fields that stand in the path.
+fn without(schema: &Value, in_path: &[&str]) -> Value {
+    let mut schema = schema.clone();
+    if let Some(properties) = schema["properties"].as_object_mut() {
+        properties.retain(|field, _| !in_path.contains(&field.as_str()));
+    }
+    if let Some(required) = schema["required"].as_array_mut() {
+        required.retain(|field| field.as_str().is_none_or(|field| !in_path.contains(&field)));
+    }
+    schema
+}
+
+fn responses(route: &Route, info: &RequestInfo, reply: &Value, example: &Value) -> Value {
+    let mut responses = Map::new();
+    let success = json!({
+        "description": "Done.",
+        "content": { "application/json": { "schema": reply, "example": example } },
+    });
+    if route.status == 201 {
+        responses.insert("200".to_owned(), json!({
+            "description": "It was there already.",
+            "content": { "application/json": { "schema": reply } },
+        }));
+    }
+    responses.insert(route.status.to_string(), success);
+    if info.effect == Effect::Read {
+        responses.insert("304".to_owned(), json!({ "description": "Not changed since the `ETag` in If-None-Match." }));
+    }
+    let mut by_status: BTreeMap<u16, Vec<&str>> = BTreeMap::new();
+    let own = lectern_subjects::SERVICES.iter().filter(|service| service.name == info.service());
+    let codes = own.flat_map(|service: &ServiceInfo| service.refusals).chain(CommonRefusal::CODES);
+    for code in codes {
+        by_status.entry(code.status).or_default().push(code.code);
+    }
+    if info.access == Access::Public {
+        by_status.entry(401).or_default();
+    } else {
+        by_status.entry(401).or_default().extend(["USER_1005", "USER_1006", "USER_1011"]);
+    }
+    for (status, mut codes) in by_status {
+        codes.sort_unstable();
+        codes.dedup();
+        responses.insert(status.to_string(), json!({
+            "description": format!("Refused: {}", codes.join(", ")),
+            "content": { "application/problem+json": { "schema": { "$ref": format!("{COMPONENTS}Problem") } } },
+        }));
+    }
+    Value::Object(responses)
+}
+
+/// The routes that are no request of the contract, each for its reason (architecture §13).
+fn by_hand() -> Vec<(&'static str, Map<String, Value>)> {
+    let plain = |tag: &str, summary: &str, statuses: &[(&str, &str)]| {
+        let responses: Map<String, Value> =
+            statuses.iter().map(|(status, text)| ((*status).to_owned(), json!({ "description": text }))).collect();
+        json!({ "summary": summary, "tags": [tag], "responses": responses })
+    };
+    let refused = ("4XX", "Refused; a problem document.");
+    let mut upload = plain("content", "Start a resumable upload (tus 1.0.0): Upload-Length, Upload-Metadata.", &[("201", "Location names the upload."), refused]);
+    let mut append = plain("content", "The next bytes of an upload (tus 1.0.0): Upload-Offset.", &[("204", "Upload-Offset says how far it came; Lectern-Asset names the file when whole."), refused]);
+    let mut probe = plain("content", "How far an upload came (tus 1.0.0).", &[("200", "Upload-Offset."), refused]);
+    let id = json!([{ "name": "id", "in": "path", "required": true, "schema": { "type": "string", "format": "uuid" } }]);
+    for operation in [&mut upload, &mut append, &mut probe] {
+        operation["security"] = json!([{ "BearerAuth": [] }]);
+    }
+    append["parameters"] = id.clone();
+    append["requestBody"] = json!({ "content": { "application/offset+octet-stream": { "schema": { "type": "string", "format": "binary" } } } });
+    probe["parameters"] = id;
+    let mut media = plain("content", "A file, by a signed URL that a playback session answers.", &[("200", "All of it."), ("206", "A range."), ("403", "Wrong, expired or revoked; CONTENT_2220."), ("416", "Beyond the end.")]);
+    media["parameters"] = json!([
+        { "name": "asset", "in": "path", "required": true, "schema": { "type": "string", "format": "uuid" } },
+        { "name": "file", "in": "path", "required": true, "schema": { "type": "string" } },
+    ]);
+    let one = |method: &str, operation: Value| Map::from_iter([(method.to_owned(), operation)]);
+    vec![
+        ("/api/v1/uploads", one("post", upload)),
+        ("/api/v1/uploads/{id}", Map::from_iter([("patch".to_owned(), append), ("head".to_owned(), probe)])),
+        ("/media/{asset}/{file}", one("get", media)),
+        ("/health/liveness", one("get", plain("operations", "The process lives.", &[("200", "alive")]))),
+        ("/health/readiness", one("get", plain("operations", "The process may take requests.", &[("200", "ready"), ("503", "not ready, and why")]))),
+    ]
+}
+
+fn access(access: Access) -> String {
+    match access {
+        Access::Public => "anyone".to_owned(),
+        Access::User => "any signed-in user".to_owned(),
+        Access::Owner => "the owner; anything else is not found".to_owned(),
+        Access::CourseStaff => "operator, admin, or an instructor of the course".to_owned(),
+        Access::Roles(roles) => roles.iter().map(|role| role.name()).collect::<Vec<_>>().join(" or "),
+        Access::Service => "machines with a service token".to_owned(),
+    }
+}
+
+/// Requests that appear only as path and query parameters need no component.
+fn strip_request_fields(schemas: &mut Map<String, Value>) {
+    let bodies: Vec<&str> = ROUTES
+        .iter()
+        .filter(|route| route.method != "GET" && !route.path.contains('{'))
+        .filter_map(|route| lectern_subjects::requests().find(|info| info.subject == route.subject))
+        .map(|info| info.name)
+        .collect();
+    let requests: Vec<&str> = lectern_subjects::requests().map(|info| info.name).collect();
+    schemas.retain(|name, _| !requests.contains(&name.as_str()) || bodies.contains(&name.as_str()));
+}

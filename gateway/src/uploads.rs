@@ -1,0 +1,307 @@
+//! Resumable uploads: tus 1.0.0 (core, creation). Bytes go straight to the object store, never over the bus; the content
+//! service keeps the offset. Each PATCH becomes a part of its own, so that any gateway can take the next one.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use lectern_core::error::CallError;
+use lectern_subjects::content::{
+    AdvanceUpload, AdvancedUpload, CompleteUpload, ContentRefusal, CreateUpload, GetUpload, UPLOAD_MAX_BYTES, Upload,
+    UploadState,
+};
+use lectern_subjects::id::UploadId;
+use lectern_subjects::{CommonRefusal, Problem, Refusal, Request as _, RequestInfo};
+use object_store::path::Path as ObjectPath;
+use object_store::{ObjectStoreExt, WriteMultipart};
+use ring::digest::{Context, SHA256};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::edge::{self, Asker, Refused};
+use crate::{Gateway, problem, sniff};
+
+const TUS_RESUMABLE: HeaderName = HeaderName::from_static("tus-resumable");
+const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");
+const UPLOAD_LENGTH: HeaderName = HeaderName::from_static("upload-length");
+const UPLOAD_METADATA: HeaderName = HeaderName::from_static("upload-metadata");
+const VERSION: HeaderValue = HeaderValue::from_static("1.0.0");
+/// Parts that are written to the store at once.
+const WRITE_AHEAD: usize = 4;
+
+/// Either kind of refusal on the way: the edge's own, or a service's document.
+enum Stop {
+    Edge(Refused),
+    Service(Box<Problem>),
+}
+
+impl<R: Refusal> From<R> for Stop {
+    fn from(refusal: R) -> Self {
+        Stop::Edge(refusal.into())
+    }
+}
+
+impl From<Refused> for Stop {
+    fn from(refused: Refused) -> Self {
+        Stop::Edge(refused)
+    }
+}
+
+/// `OPTIONS /api/v1/uploads`: what this server can do.
+pub(crate) async fn options() -> Response<Body> {
+    let mut response = empty(StatusCode::NO_CONTENT);
+    let headers = response.headers_mut();
+    headers.insert("tus-version", VERSION);
+    headers.insert("tus-extension", HeaderValue::from_static("creation"));
+    headers.insert("tus-max-size", HeaderValue::from(UPLOAD_MAX_BYTES));
+    response
+}
+
+/// `POST /api/v1/uploads`: the tus creation, with `Upload-Length` and `Upload-Metadata: filename <base64>`.
+pub(crate) async fn create(State(gateway): State<Arc<Gateway>>, request: Request) -> Response<Body> {
+    let (parts, _no_body) = request.into_parts();
+    let created = async {
+        let asker = admitted::<CreateUpload>(&gateway, &parts).await?;
+        tus_version(&parts.headers)?;
+        let length = number(&parts.headers, &UPLOAD_LENGTH)
+            .ok_or_else(|| field("Upload-Length", "the file's length in bytes"))?;
+        if length > UPLOAD_MAX_BYTES {
+            return Err(ContentRefusal::TooLarge.into());
+        }
+        let file_name = file_name(&parts.headers)
+            .ok_or_else(|| field("Upload-Metadata", "filename <base64 of the file's name>"))?;
+        ask(&gateway, &asker, &parts.headers, &CreateUpload { length, file_name }).await
+    }
+    .await;
+    answer(&gateway, &parts, created, |upload| {
+        let mut response = empty(StatusCode::CREATED);
+        if let Ok(location) = HeaderValue::from_str(&format!("/api/v1/uploads/{}", upload.id)) {
+            response.headers_mut().insert(LOCATION, location);
+        }
+        place(response, upload)
+    })
+}
+
+/// `HEAD /api/v1/uploads/{id}`: how far it came.
+pub(crate) async fn head(State(gateway): State<Arc<Gateway>>, Path(id): Path<Uuid>, request: Request) -> Response<Body> {
+    let (parts, _no_body) = request.into_parts();
+    let found = async {
+        let asker = admitted::<GetUpload>(&gateway, &parts).await?;
+        tus_version(&parts.headers)?;
+        ask(&gateway, &asker, &parts.headers, &GetUpload { id: UploadId(id) }).await
+    }
+    .await;
+    answer(&gateway, &parts, found, |upload| place(empty(StatusCode::OK), upload))
+}
+
+/// `PATCH /api/v1/uploads/{id}`: the next bytes. What arrived before a broken connection is kept: the work goes on in a
+/// task of its own when the client is gone.
+pub(crate) async fn patch(State(gateway): State<Arc<Gateway>>, Path(id): Path<Uuid>, request: Request) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let (work_gateway, work_parts) = (gateway.clone(), parts.clone());
+    let work = tokio::spawn(async move { append(&work_gateway, &work_parts, UploadId(id), body).await });
+    let advanced = work.await.unwrap_or_else(|_| Err(CommonRefusal::Internal.into()));
+    answer(&gateway, &parts, advanced, |upload| place(empty(StatusCode::NO_CONTENT), upload))
+}
+
+async fn append(gateway: &Gateway, parts: &Parts, id: UploadId, body: Body) -> Result<Upload, Stop> {
+    let asker = admitted::<AdvanceUpload>(gateway, parts).await?;
+    tus_version(&parts.headers)?;
+    let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    if content_type != Some("application/offset+octet-stream") {
+        return Err(ContentRefusal::MediaType.into());
+    }
+    let from = number(&parts.headers, &UPLOAD_OFFSET).ok_or_else(|| field("Upload-Offset", "where the chunk begins"))?;
+    let upload = ask(gateway, &asker, &parts.headers, &GetUpload { id }).await?;
+    if upload.state == UploadState::Complete {
+        return Ok(upload);
+    }
+    if from != upload.offset {
+        let details = json!({ "offset": upload.offset });
+        return Err(Refused { details: Some(details), ..ContentRefusal::OffsetConflict.into() }.into());
+    }
+    let part = format!("{from:020}-{}", gateway.clock.new_id().simple());
+    let bytes = store_part(gateway, id, &part, upload.length - from, body).await?;
+    let advance = AdvanceUpload { id, from, bytes, part };
+    if bytes == 0 && from < upload.length {
+        return Ok(upload);
+    }
+    let AdvancedUpload { upload, parts: names } = ask(gateway, &asker, &parts.headers, &advance).await?;
+    if names.is_empty() {
+        return Ok(upload);
+    }
+    let joined = join(gateway, &upload, &names).await?;
+    let asset = ask(gateway, &asker, &parts.headers, &joined).await?;
+    for name in &names {
+        if let Err(error) = gateway.store.delete(&part_path(id, name)).await {
+            tracing::warn!(%error, "a joined part could not be deleted");
+        }
+    }
+    metrics::counter!("content_upload_bytes_total").increment(asset.size.unsigned_abs());
+    Ok(Upload { state: UploadState::Complete, asset_id: Some(asset.id), ..upload })
+}
+
+/// Streams a chunk into the store. A body that breaks off keeps what came before; one that is too long is refused.
+async fn store_part(gateway: &Gateway, id: UploadId, part: &str, most: i64, body: Body) -> Result<i64, Stop> {
+    let mut stream = body.into_data_stream();
+    let mut writer: Option<WriteMultipart> = None;
+    let mut bytes: i64 = 0;
+    while let Some(chunk) = stream.next().await {
+        let Ok(chunk) = chunk else { break };
+        bytes += i64::try_from(chunk.len()).unwrap_or(i64::MAX);
+        if bytes > most {
+            if let Some(writer) = writer {
+                let _gone = writer.abort().await;
+            }
+            return Err(ContentRefusal::TooLarge.into());
+        }
+        let into = match &mut writer {
+            Some(writer) => writer,
+            None => {
+                let upload = gateway.store.put_multipart(&part_path(id, part)).await.map_err(storage)?;
+                writer.insert(WriteMultipart::new(upload))
+            }
+        };
+        into.wait_for_capacity(WRITE_AHEAD).await.map_err(storage)?;
+        into.put(chunk);
+    }
+    if let Some(writer) = writer {
+        writer.finish().await.map_err(storage)?;
+    }
+    Ok(bytes)
+}
+
+/// Joins the parts into the file, hashing it and looking at its first bytes on the way.
+async fn join(gateway: &Gateway, upload: &Upload, parts: &[String]) -> Result<CompleteUpload, Stop> {
+    let target = ObjectPath::from(upload.path.as_str());
+    let mut writer = WriteMultipart::new(gateway.store.put_multipart(&target).await.map_err(storage)?);
+    let mut hash = Context::new(&SHA256);
+    let mut first = Vec::with_capacity(sniff::ENOUGH);
+    let mut size: i64 = 0;
+    for part in parts {
+        let mut stream = gateway.store.get(&part_path(upload.id, part)).await.map_err(storage)?.into_stream();
+        while let Some(chunk) = stream.next().await {
+            let chunk: Bytes = chunk.map_err(storage)?;
+            hash.update(&chunk);
+            size += i64::try_from(chunk.len()).unwrap_or(i64::MAX);
+            if first.len() < sniff::ENOUGH {
+                first.extend_from_slice(&chunk[..chunk.len().min(sniff::ENOUGH - first.len())]);
+            }
+            writer.wait_for_capacity(WRITE_AHEAD).await.map_err(storage)?;
+            writer.put(chunk);
+        }
+    }
+    writer.finish().await.map_err(storage)?;
+    let sha256 = hex::encode(hash.finish().as_ref());
+    Ok(CompleteUpload { id: upload.id, sha256, size, sniffed: sniff::mime(&first).to_owned() })
+}
+
+fn part_path(id: UploadId, part: &str) -> ObjectPath {
+    ObjectPath::from(format!("uploads/{id}/{part}"))
+}
+
+fn storage(error: object_store::Error) -> Stop {
+    tracing::error!(%error, "the object store");
+    Stop::Edge(Refused { retry_after_s: Some(1), ..CommonRefusal::Unavailable.into() })
+}
+
+async fn admitted<R: lectern_subjects::Request>(gateway: &Gateway, parts: &Parts) -> Result<Asker, Stop> {
+    let info = info::<R>()?;
+    let request_id = edge::request_id(gateway, &parts.headers);
+    Ok(edge::admit(gateway, parts, info, request_id).await?)
+}
+
+fn info<R: lectern_subjects::Request>() -> Result<&'static RequestInfo, Stop> {
+    lectern_subjects::requests().find(|info| info.subject == R::SUBJECT).ok_or(CommonRefusal::RouteNotFound.into())
+}
+
+async fn ask<R: lectern_subjects::Request>(
+    gateway: &Gateway,
+    asker: &Asker,
+    headers: &HeaderMap,
+    request: &R,
+) -> Result<R::Reply, Stop> {
+    let outgoing = edge::outgoing(gateway, asker, headers)?;
+    gateway.bus.call_with(outgoing, request).await.map_err(|error| match error {
+        CallError::Refused(problem) => Stop::Service(problem),
+        error => match info::<R>() {
+            Ok(info) => Stop::Edge(edge::unavailable(&error, info)),
+            Err(stop) => stop,
+        },
+    })
+}
+
+fn answer<T>(
+    gateway: &Gateway,
+    parts: &Parts,
+    result: Result<T, Stop>,
+    respond: impl FnOnce(T) -> Response<Body>,
+) -> Response<Body> {
+    let mut response = match result {
+        Ok(done) => respond(done),
+        Err(Stop::Edge(refused)) => edge::refusal(gateway, parts, refused),
+        Err(Stop::Service(mut document)) => {
+            document.instance = Some(parts.uri.path().to_owned());
+            problem::with_problem(&document, None)
+        }
+    };
+    response.headers_mut().insert(TUS_RESUMABLE, VERSION);
+    edge::finish(response.headers_mut(), &edge::request_id(gateway, &parts.headers));
+    let labels = [
+        ("method", parts.method.to_string()),
+        ("endpoint", "/api/v1/uploads".to_owned()),
+        ("service", "content".to_owned()),
+        ("status", response.status().as_u16().to_string()),
+    ];
+    metrics::counter!("http_requests_total", &labels).increment(1);
+    response
+}
+
+fn place(mut response: Response<Body>, upload: Upload) -> Response<Body> {
+    let headers = response.headers_mut();
+    headers.insert(UPLOAD_OFFSET, HeaderValue::from(upload.offset));
+    headers.insert(UPLOAD_LENGTH, HeaderValue::from(upload.length));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(asset) = upload.asset_id.and_then(|id| HeaderValue::from_str(&id.to_string()).ok()) {
+        headers.insert("lectern-asset", asset);
+    }
+    response
+}
+
+fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(0));
+    if status == StatusCode::NO_CONTENT {
+        response.headers_mut().remove(CONTENT_LENGTH);
+    }
+    response.headers_mut().insert(TUS_RESUMABLE, VERSION);
+    response
+}
+
+fn tus_version(headers: &HeaderMap) -> Result<(), Stop> {
+    if headers.get(&TUS_RESUMABLE) == Some(&VERSION) { Ok(()) } else { Err(ContentRefusal::TusVersion.into()) }
+}
+
+fn number(headers: &HeaderMap, name: &HeaderName) -> Option<i64> {
+    headers.get(name)?.to_str().ok()?.parse().ok().filter(|number| *number >= 0)
+}
+
+/// The `filename` of `Upload-Metadata: filename d29ybGQ=,other eA==`.
+fn file_name(headers: &HeaderMap) -> Option<String> {
+    let metadata = headers.get(&UPLOAD_METADATA)?.to_str().ok()?;
+    let encoded = metadata.split(',').find_map(|pair| pair.trim().strip_prefix("filename "))?;
+    String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()
+}
+
+fn field(name: &str, reason: &str) -> Stop {
+    let details = json!([{ "pointer": name, "reason": reason }]);
+    Stop::Edge(Refused { details: Some(details), ..CommonRefusal::ValidationFailed.into() })
+}

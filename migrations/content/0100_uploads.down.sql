@@ -1,0 +1,3 @@
+DROP TABLE assets;
+DROP TABLE upload_parts;
+DROP TABLE uploads;

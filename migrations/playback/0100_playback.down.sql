@@ -1,0 +1,10 @@
+DROP TABLE user_wall;
+DROP TABLE course_completions;
+DROP TABLE watched;
+DROP TABLE playback_gaps;
+DROP TABLE playback_events;
+DROP TABLE playback_sessions;
+DROP TABLE viewers;
+DROP TABLE assets;
+DROP TABLE published_courses;
+DROP TABLE lessons;

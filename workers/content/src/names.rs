@@ -1,0 +1,125 @@
+//! File names: what a person called a file, made safe to be a step of a path.
+
+use lectern_subjects::content::ContentRefusal;
+
+use crate::kinds::{self, Kind};
+
+/// Longest stem of a cleaned name, bytes.
+const MAX_STEM: usize = 100;
+
+/// A usable file name.
+pub(crate) struct Named {
+    /// As it was called, without folders and characters that can't be seen.
+    pub original: String,
+    /// Of `[A-Za-z0-9._-]` only, not beginning with a dot or dash, with its extension in lower case.
+    pub cleaned: String,
+    /// What kind of file it names.
+    pub kind: &'static Kind,
+}
+
+/// Cleans a name: folders, control characters and leading dots go; then the extension must be a known one.
+///
+/// # Errors
+/// CONTENT_2212 when nothing of the name is left, CONTENT_2210 for an extension that is not taken.
+pub(crate) fn clean(name: &str) -> Result<Named, ContentRefusal> {
+    let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
+    let visible: String = last.chars().filter(|c| !c.is_control() && !is_invisible(*c)).collect();
+    let original = visible
+        .trim_start_matches(|c: char| c == '.' || c.is_whitespace())
+        .trim_end_matches(|c: char| c == '.' || c.is_whitespace());
+    if original.is_empty() {
+        return Err(ContentRefusal::NameInvalid);
+    }
+    let (stem, extension) = original.rsplit_once('.').ok_or(ContentRefusal::TypeNotAllowed)?;
+    let extension = extension.to_ascii_lowercase();
+    let kind = kinds::of_extension(&extension).ok_or(ContentRefusal::TypeNotAllowed)?;
+    Ok(Named { original: original.to_owned(), cleaned: format!("{}.{extension}", path_stem(stem)), kind })
+}
+
+/// Characters of other sets become one dash per run; a stem of nothing else becomes `file`.
+fn path_stem(stem: &str) -> String {
+    let mut safe = String::with_capacity(stem.len());
+    for c in stem.chars() {
+        let c = if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' };
+        if safe.len() < MAX_STEM && !(c == '-' && safe.ends_with('-')) {
+            safe.push(c);
+        }
+    }
+    match safe.trim_matches(['-', '.']) {
+        "" => "file".to_owned(),
+        stem => stem.to_owned(),
+    }
+}
+
+/// Marks that turn the direction of text or have no width: `exe.4pm` must not look like `mp4.exe` (Unicode TR 36).
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{ad}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cleaned(name: &str) -> Result<String, ContentRefusal> {
+        clean(name).map(|named| named.cleaned)
+    }
+
+    #[test]
+    fn l15_the_extension_tells_the_type() {
+        for (name, mime) in [
+            ("a.mp4", "video/mp4"),
+            ("a.M4V", "video/mp4"),
+            ("a.webm", "video/webm"),
+            ("a.mp3", "audio/mpeg"),
+            ("a.m4a", "audio/mp4"),
+            ("a.vtt", "text/vtt"),
+            ("a.srt", "application/x-subrip"),
+            ("a.PDF", "application/pdf"),
+            ("a.png", "image/png"),
+            ("a.jpg", "image/jpeg"),
+            ("a.jpeg", "image/jpeg"),
+            ("a.webp", "image/webp"),
+            ("a.zip", "application/zip"),
+        ] {
+            assert_eq!(clean(name).map(|named| named.kind.mime), Ok(mime), "{name}");
+        }
+    }
+
+    #[test]
+    fn names_lose_folders_dots_and_what_can_not_be_seen() {
+        for (name, safe) in [
+            ("lesson-1.mp4", "lesson-1.mp4"),
+            ("../../etc/passwd.mp4", "passwd.mp4"),
+            ("..\\..\\boot.MP4", "boot.mp4"),
+            ("C:\\videos\\a b.mp4", "a-b.mp4"),
+            ("...hidden.mp4", "hidden.mp4"),
+            ("a\u{0}\n\r\u{7f}b.mp4", "ab.mp4"),
+            ("\u{202e}gnp.mp4", "gnp.mp4"),
+            ("강의 1강.mp4", "1.mp4"),
+            ("강의.mp4", "file.mp4"),
+            ("-rf.mp4", "rf.mp4"),
+            ("a%2f..%2fb.mp4", "a-2f..-2fb.mp4"),
+            ("a.mp4. ", "a.mp4"),
+            ("a.tar.zip", "a.tar.zip"),
+        ] {
+            assert_eq!(cleaned(name), Ok(safe.to_owned()), "{name:?}");
+        }
+        let long = cleaned(&format!("{}.mp4", "x".repeat(250))).expect("a name");
+        assert_eq!(long.len(), MAX_STEM + 4);
+    }
+
+    #[test]
+    fn the_name_that_people_gave_is_kept_beside() {
+        assert_eq!(clean("x/강의 1강.mp4").map(|named| named.original), Ok("강의 1강.mp4".to_owned()));
+    }
+
+    #[test]
+    fn names_of_nothing_and_other_types_are_refused() {
+        for name in ["", ".", "..", "../", "a/..", "\u{1}\u{2}", "...", " ", "videos/"] {
+            assert_eq!(cleaned(name), Err(ContentRefusal::NameInvalid), "{name:?}");
+        }
+        for name in ["a.exe", "a.svg", "a.html", "a.mp4.exe", "mp4", ".mp4", "a.", "a.mp4/b", "a.php"] {
+            assert_eq!(cleaned(name), Err(ContentRefusal::TypeNotAllowed), "{name:?}");
+        }
+    }
+}

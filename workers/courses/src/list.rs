@@ -1,0 +1,146 @@
+//! The catalogue: keyset pages, newest first. A cursor names the last row shown, so that rows added meanwhile neither
+//! push others out of a page nor show them twice.
+
+use chrono::{DateTime, Utc};
+use lectern_core::{App, Call, Outcome};
+use lectern_subjects::courses::{CourseCard, CourseStatus, ListCourses};
+use lectern_subjects::id::CourseId;
+use lectern_subjects::page::DEFAULT_LIMIT;
+use lectern_subjects::{CommonRefusal, Page, Refusal};
+use serde_json::json;
+use sqlx::query_as;
+use uuid::Uuid;
+
+use crate::course::major;
+use crate::create::invalid;
+
+/// A row of the list. Not [`CourseCard`] itself: the price in major units is made of two columns, and a cursor needs
+/// the row's place.
+struct Row {
+    id: CourseId,
+    title: String,
+    status: CourseStatus,
+    language: String,
+    instructor_name: Option<String>,
+    price_minor: Option<i64>,
+    currency: Option<String>,
+    session_count: i64,
+    duration_ms: i64,
+    published_at: Option<DateTime<Utc>>,
+    listed_at: DateTime<Utc>,
+}
+
+impl From<Row> for CourseCard {
+    fn from(row: Row) -> CourseCard {
+        CourseCard {
+            id: row.id,
+            title: row.title,
+            status: row.status,
+            language: row.language,
+            instructor_name: row.instructor_name,
+            price: major(row.price_minor, row.currency.as_deref()),
+            price_minor: row.price_minor,
+            currency: row.currency,
+            session_count: row.session_count,
+            duration_ms: row.duration_ms,
+            published_at: row.published_at,
+        }
+    }
+}
+
+pub(crate) async fn list(app: App, call: Call, req: ListCourses) -> Outcome<ListCourses> {
+    let status = req.status.unwrap_or(CourseStatus::Published);
+    if status != CourseStatus::Published && !call.caller.as_deref().is_some_and(|caller| caller.is_staff()) {
+        let details = json!({ "needs_role": ["operator", "admin"], "pointer": "/status" });
+        return Err(CommonRefusal::Forbidden.because(details).into());
+    }
+    let after = match req.cursor.as_deref() {
+        None => Place { at: DateTime::<Utc>::MAX_UTC, id: Uuid::max() },
+        Some(cursor) => Place::read(cursor).ok_or_else(|| invalid("/cursor", "no cursor of this list"))?,
+    };
+    let limit = req.limit.unwrap_or(DEFAULT_LIMIT);
+    let rows = query_as!(
+        Row,
+        r#"SELECT id AS "id: CourseId", title, status AS "status: CourseStatus", language, instructor_name,
+                  price_minor, currency, session_count, duration_ms, published_at,
+                  coalesce(published_at, created_at) AS "listed_at!"
+           FROM courses.courses
+           WHERE status = $1 AND (coalesce(published_at, created_at), id) < ($2, $3)
+             AND (title || E'\n' || description) ILIKE ALL ($4::text[])
+           ORDER BY coalesce(published_at, created_at) DESC, id DESC
+           LIMIT $5"#,
+        status as CourseStatus,
+        after.at,
+        after.id,
+        &patterns(req.q.as_deref().unwrap_or_default()),
+        i64::from(limit) + 1,
+    )
+    .fetch_all(app.pool())
+    .await?;
+    let page = Page::from_rows(rows, limit as usize, |row| Place { at: row.listed_at, id: row.id.0 }.write());
+    let items = page.items.into_iter().map(CourseCard::from).collect();
+    Ok(Page { items, next_cursor: page.next_cursor })
+}
+
+/// One pattern per word; each must be found. What means something to LIKE is taken literally.
+fn patterns(words: &str) -> Vec<String> {
+    words
+        .split_whitespace()
+        .map(|word| {
+            let literal = word.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+            format!("%{literal}%")
+        })
+        .collect()
+}
+
+/// A row's place in the list; as a cursor 48 hexadecimal digits: microseconds since 1970, then the id.
+#[derive(Debug, PartialEq)]
+struct Place {
+    at: DateTime<Utc>,
+    id: Uuid,
+}
+
+impl Place {
+    fn write(&self) -> String {
+        format!("{:016x}{}", self.at.timestamp_micros(), self.id.simple())
+    }
+
+    fn read(cursor: &str) -> Option<Place> {
+        if cursor.len() != 48 || !cursor.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+            return None;
+        }
+        let (at, id) = cursor.split_at(16);
+        let at = DateTime::from_timestamp_micros(i64::from_str_radix(at, 16).ok()?)?;
+        Some(Place { at, id: Uuid::try_parse(id).ok()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_reads_back_as_the_place_that_it_names() {
+        let place = Place {
+            at: DateTime::from_timestamp_micros(1_792_000_000_123_456).expect("a time"),
+            id: Uuid::from_u128(0x01a1_9b7c_a7be_7a90_8043_ed46_9f36_1cd5),
+        };
+        assert_eq!(Place::read(&place.write()), Some(place));
+    }
+
+    #[test]
+    fn a_text_that_is_no_cursor_is_none() {
+        let digits = "0".repeat(47);
+        for text in ["", "abc", "'; DROP TABLE courses; --", digits.as_str()] {
+            assert_eq!(Place::read(text), None, "{text:?}");
+        }
+        assert_eq!(Place::read(&"f".repeat(48)), None, "a time that does not exist");
+        assert_eq!(Place::read(&"é".repeat(24)), None, "48 bytes that are no digits");
+    }
+
+    #[test]
+    fn words_are_searched_literally() {
+        assert_eq!(patterns("  100% a_b c\\d "), ["%100\\%%", "%a\\_b%", "%c\\\\d%"]);
+        assert_eq!(patterns(" "), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,5 @@
+//! Enrolments: a user in a course, once.
+
+pub(crate) mod create;
+pub(crate) mod get;
+pub(crate) mod list;

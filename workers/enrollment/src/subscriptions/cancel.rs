@@ -1,0 +1,28 @@
+//! `subscriptions.cancel`: its user ends it, at the end of the period or now.
+
+use lectern_core::{App, Call, Outcome};
+use lectern_subjects::enrollment::{CancelSubscription, EnrollmentRefusal};
+
+use super::held::Held;
+use super::rules::Ending;
+
+/// At the end of the period: it stays live and does not renew. Now: grants and timers end with it.
+pub(crate) async fn cancel(app: App, call: Call, req: CancelSubscription) -> Outcome<CancelSubscription> {
+    let user = call.user()?.user;
+    let mut tx = app.begin(&call).await?;
+    let held = Held::find(&mut tx, req.id, Some(user)).await?;
+    let mut held = held.ok_or(EnrollmentRefusal::SubscriptionNotFound)?;
+    call.expect_version(held.subscription.version)?;
+    if !held.is_live() {
+        return Err(EnrollmentRefusal::SubscriptionEnded.into());
+    }
+    if !req.at_period_end {
+        let now = tx.now();
+        held.end(&mut tx, Ending::CanceledByUser, now).await?;
+    } else if !held.cancel_at_period_end {
+        held.subscription.auto_renew = false;
+        held.cancel_at_period_end = true;
+        held.store(&mut tx).await?;
+    }
+    Ok(tx.commit(held.subscription).await?)
+}

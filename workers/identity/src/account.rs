@@ -1,0 +1,150 @@
+//! Accounts: how one is made, on every road, and how it is shown.
+
+use chrono::{DateTime, Utc};
+use lectern_core::{Error, Tx};
+use lectern_subjects::Role;
+use lectern_subjects::id::UserId;
+use lectern_subjects::identity::{IdentityRefusal, Register, User};
+use sqlx::{PgConnection, PgPool, query, query_scalar};
+
+use crate::app::Fault;
+use crate::vault::Vault;
+
+/// An account that is to be made.
+pub(crate) struct NewAccount<'a> {
+    pub id: UserId,
+    pub email: &'a str,
+    pub name: &'a str,
+    pub password_hash: &'a str,
+    pub role: Role,
+    pub is_verified: bool,
+    pub profile: Profile<'a>,
+}
+
+/// What else somebody may say of themselves at sign-up.
+#[derive(Default)]
+pub(crate) struct Profile<'a> {
+    pub phone: Option<&'a str>,
+    pub business_type: Option<&'a str>,
+    pub business_number: Option<&'a str>,
+    pub industry: Option<&'a str>,
+    pub region: Option<&'a str>,
+}
+
+impl<'a> Profile<'a> {
+    pub fn of(req: &'a Register) -> Profile<'a> {
+        Profile {
+            phone: req.phone.as_deref(),
+            business_type: req.business_type.as_deref(),
+            business_number: req.business_number.as_deref(),
+            industry: req.industry.as_deref(),
+            region: req.region.as_deref(),
+        }
+    }
+}
+
+/// The address as it is compared: trimmed and lower-cased. The contract lets ASCII addresses in only.
+pub(crate) fn normal(email: &str) -> String {
+    email.trim().to_lowercase()
+}
+
+/// Makes an account. Whether the address is free, the constraint decides.
+///
+/// # Errors
+/// USER_1102.
+pub(crate) async fn insert(
+    connection: &mut PgConnection,
+    vault: &Vault,
+    account: &NewAccount<'_>,
+    now: DateTime<Utc>,
+) -> Result<User, Fault> {
+    let NewAccount { id, role, profile, .. } = account;
+    let (email, name) = (account.email.trim(), account.name.trim());
+    let seal = |column: &str, text: Option<&str>| {
+        text.map(|text| vault.seal(&place(column, *id), text.as_bytes())).transpose().map_err(Fault::Broken)
+    };
+    let inserted = query!(
+        "INSERT INTO identity.users
+             (id, email, email_norm, password_hash, name, phone_sealed, business_type, business_number_sealed,
+              industry, region, role, roles, is_verified, created_at, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, ARRAY[$11], $12, $13, $13)",
+        id.0,
+        email,
+        normal(email),
+        account.password_hash,
+        name,
+        seal("phone", profile.phone)?,
+        profile.business_type,
+        seal("business_number", profile.business_number)?,
+        profile.industry,
+        profile.region,
+        role.name(),
+        account.is_verified,
+        now,
+    )
+    .execute(connection)
+    .await;
+    match inserted {
+        Ok(_) => Ok(User {
+            id: *id,
+            email: email.to_owned(),
+            name: name.to_owned(),
+            phone: profile.phone.map(str::to_owned),
+            role: *role,
+            roles: vec![*role],
+            is_active: true,
+            is_verified: account.is_verified,
+            created_at: now,
+            last_login_at: None,
+            version: 1,
+        }),
+        Err(error) if Error::constraint(&error) == Some("users_email_norm_key") => {
+            Err(IdentityRefusal::EmailAlreadyExists.into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// An account as its owner sees it; none when there is no such account, or it was deleted.
+pub(crate) async fn show(pool: &PgPool, vault: &Vault, id: UserId) -> Result<Option<User>, Fault> {
+    let row = query!(
+        r#"SELECT email, name, phone_sealed, role AS "role: Role", roles AS "roles: Vec<Role>", is_active,
+                  is_verified, created_at, last_login_at, version
+           FROM identity.users WHERE id = $1 AND status <> 'deleted'"#,
+        id.0
+    )
+    .fetch_optional(pool)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let phone = match row.phone_sealed {
+        Some(sealed) => {
+            let plain = vault.open(&place("phone", id), &sealed).map_err(Fault::Broken)?;
+            Some(String::from_utf8(plain)?)
+        }
+        None => None,
+    };
+    Ok(Some(User {
+        id,
+        email: row.email,
+        name: row.name,
+        phone,
+        role: row.role,
+        roles: row.roles,
+        is_active: row.is_active,
+        is_verified: row.is_verified,
+        created_at: row.created_at,
+        last_login_at: row.last_login_at,
+        version: row.version,
+    }))
+}
+
+/// Counts one more change of an account: the version for the next fact about it.
+pub(crate) async fn next_version(tx: &mut Tx, id: UserId) -> Result<i64, sqlx::Error> {
+    query_scalar!("UPDATE identity.users SET version = version + 1 WHERE id = $1 RETURNING version", id.0)
+        .fetch_one(&mut **tx)
+        .await
+}
+
+fn place(column: &str, id: UserId) -> String {
+    format!("users/{column}/{id}")
+}

@@ -1,0 +1,121 @@
+//! What identity has besides core's pool, bus and clock.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lectern_core::{Call, Env, Tx};
+use lectern_subjects::identity::IdentityRefusal;
+use lectern_subjects::{CommonRefusal, Refusal};
+
+use crate::attempts::Places;
+use crate::password::{Hashing, NotHashed};
+use crate::settings::Settings;
+use crate::signing_keys::SigningKeys;
+use crate::vault::Vault;
+
+/// Identity's handle to the world; cheap to clone.
+#[derive(Clone)]
+pub struct App {
+    core: lectern_core::App,
+    own: Arc<Own>,
+}
+
+/// Identity's own parts.
+pub(crate) struct Own {
+    pub settings: Settings,
+    pub vault: Vault,
+    pub hashing: Hashing,
+    pub places: Places,
+    pub keys: SigningKeys,
+}
+
+impl Own {
+    fn new(env: &Env) -> anyhow::Result<Own> {
+        let settings = Settings::read(env)?;
+        let vault = Vault::open_with(env)?;
+        let hashing = Hashing::new(settings.hash_pool, settings.argon2.clone(), &vault)?;
+        Ok(Own { settings, vault, hashing, places: Places::default(), keys: SigningKeys::default() })
+    }
+}
+
+/// Puts identity's parts together.
+///
+/// # Errors
+/// When a setting is missing or impossible; the error names it.
+pub async fn app(core: lectern_core::App, env: &Env) -> anyhow::Result<App> {
+    // the dummy hash is computed here, with the live parameters
+    let env = env.clone();
+    let own = tokio::task::spawn_blocking(move || Own::new(&env)).await??;
+    if own.settings.mailbox.is_none() {
+        tracing::warn!("MAILBOX_FILE is not set: letters stay in the queue");
+    }
+    Ok(App { core, own: Arc::new(own) })
+}
+
+impl AsRef<lectern_core::App> for App {
+    fn as_ref(&self) -> &lectern_core::App {
+        &self.core
+    }
+}
+
+impl Deref for App {
+    type Target = lectern_core::App;
+
+    fn deref(&self) -> &lectern_core::App {
+        &self.core
+    }
+}
+
+impl App {
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.own.settings
+    }
+
+    pub(crate) fn vault(&self) -> &Vault {
+        &self.own.vault
+    }
+
+    pub(crate) fn hashing(&self) -> &Hashing {
+        &self.own.hashing
+    }
+
+    pub(crate) fn places(&self) -> &Places {
+        &self.own.places
+    }
+
+    pub(crate) fn keys(&self) -> &SigningKeys {
+        &self.own.keys
+    }
+
+    /// Time left for a request.
+    pub(crate) fn time_left(&self, call: &Call) -> Duration {
+        call.time_left(self.now())
+    }
+
+    /// Begins a request's transaction; a database that is merely busy is asked again within the deadline, at most three
+    /// times (architecture §13, Retries). Nothing has been done yet, so asking again is safe.
+    pub(crate) async fn begin_patiently(&self, call: &Call) -> Result<Tx, lectern_core::Error> {
+        for attempt in 1.. {
+            match self.begin(call).await {
+                Err(error) if error.is_transient() && attempt < 3 && !self.time_left(call).is_zero() => {
+                    tokio::time::sleep(Duration::from_millis(rand::random_range(20..=200))).await;
+                }
+                begun => return begun,
+            }
+        }
+        unreachable!("the loop ends at the third attempt")
+    }
+}
+
+/// Why identity did not answer.
+pub(crate) type Fault = lectern_core::Fault<IdentityRefusal>;
+
+impl From<NotHashed> for Fault {
+    fn from(not: NotHashed) -> Fault {
+        match not {
+            NotHashed::Busy => CommonRefusal::Unavailable.retry_after(1).into(),
+            NotHashed::Broken(error) => Fault::Broken(error),
+        }
+    }
+}
