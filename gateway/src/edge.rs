@@ -41,9 +41,8 @@ impl<R: Refusal> From<R> for Refused {
     }
 }
 
-/// Who asks, as far as the edge can tell.
+/// What goes on to the service about who asks.
 pub(crate) struct Asker {
-    pub caller: Option<Arc<Caller>>,
     pub token: Option<Arc<str>>,
     pub request_id: Arc<str>,
 }
@@ -139,7 +138,7 @@ pub(crate) async fn admit(
         None => gateway.limits.take_address(client_address(gateway, parts)).map_err(limited)?,
     }
     allowed(info.access, caller.as_deref())?;
-    Ok(Asker { caller, token, request_id })
+    Ok(Asker { token, request_id })
 }
 
 fn allowed(access: Access, caller: Option<&Caller>) -> Result<(), Refused> {

@@ -5,6 +5,7 @@ mod asyncapi;
 pub mod config;
 mod docs;
 mod edge;
+mod health;
 mod input;
 mod limits;
 mod media;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lectern_subjects::{Access, CommonRefusal, Effect, Problem, Refusal, RequestInfo, ServiceInfo};
+use lectern_subjects::{Access, CommonRefusal, Effect, Problem, RequestInfo, ServiceInfo};
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};

@@ -25,7 +25,7 @@ use lectern_subjects::playback::{
 use lectern_subjects::{Request, RequestInfo, decode};
 
 use crate::input::Params;
-use crate::{Gateway, docs, edge, media, uploads};
+use crate::{Gateway, docs, edge, health, media, uploads};
 
 /// One route: a method and a path that stand for a request of the contract.
 pub struct Route {
@@ -132,6 +132,7 @@ pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
         .route("/api/v1/uploads/{id}", patch(uploads::patch).head(uploads::head))
         .route("/media/{asset}/{file}", get(media::serve))
         .merge(docs::router())
+        .merge(health::router(gateway.health.clone()))
         .fallback(edge::no_route)
         .method_not_allowed_fallback(edge::no_method)
         .with_state(gateway)

@@ -18,7 +18,7 @@ use lectern_subjects::content::{
     UploadState,
 };
 use lectern_subjects::id::UploadId;
-use lectern_subjects::{CommonRefusal, Problem, Refusal, Request as _, RequestInfo};
+use lectern_subjects::{CommonRefusal, Problem, Refusal, RequestInfo};
 use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStoreExt, WriteMultipart};
 use ring::digest::{Context, SHA256};

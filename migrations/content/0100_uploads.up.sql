@@ -1,18 +1,19 @@
 -- Uploads and the assets they become. Runs under search_path = content.
 
 CREATE TABLE uploads (
-    id            uuid        PRIMARY KEY,
-    owner         uuid        NOT NULL,
-    -- as the owner called it
-    original_name text        NOT NULL CHECK (char_length(original_name) BETWEEN 1 AND 255),
-    -- cleaned: the last step of the path in the object store
-    file_name     text        NOT NULL CHECK (file_name ~ '^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$'),
-    mime          text        NOT NULL,
-    length        bigint      NOT NULL CHECK (length BETWEEN 1 AND 8589934592),
-    "offset"      bigint      NOT NULL DEFAULT 0,
-    state         text        NOT NULL CHECK (state IN ('open', 'complete')),
-    created_at    timestamptz NOT NULL,
-    expires_at    timestamptz NOT NULL,
+    id         uuid        PRIMARY KEY,
+    owner      uuid        NOT NULL,
+    -- as the owner called it, without folders and invisible characters
+    file_name  text        NOT NULL CHECK (char_length(file_name) BETWEEN 1 AND 255),
+    mime       text        NOT NULL,
+    -- where the whole file will stand in the object store
+    path       text        NOT NULL UNIQUE,
+    length     bigint      NOT NULL CHECK (length BETWEEN 1 AND 8589934592),
+    "offset"   bigint      NOT NULL DEFAULT 0,
+    state      text        NOT NULL CHECK (state IN ('open', 'complete')),
+    created_at timestamptz NOT NULL,
+    expires_at timestamptz NOT NULL,
+    CONSTRAINT uploads_path CHECK (path ~ ('^media/' || id || '/[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$')),
     CONSTRAINT uploads_offset_within CHECK ("offset" BETWEEN 0 AND length),
     CONSTRAINT uploads_complete_is_whole CHECK (state = 'open' OR "offset" = length)
 );
@@ -37,6 +38,5 @@ CREATE TABLE assets (
     size       bigint      NOT NULL CHECK (size > 0),
     sha256     text        NOT NULL CHECK (sha256 ~ '^[0-9a-f]{64}$'),
     path       text        NOT NULL UNIQUE,
-    created_at timestamptz NOT NULL,
-    CONSTRAINT assets_path CHECK (path = 'media/' || id || '/' || file_name)
+    created_at timestamptz NOT NULL
 );

@@ -93,9 +93,4 @@ impl App {
     pub(crate) async fn relay_woken(&self) {
         self.0.relay.notified().await;
     }
-
-    /// Wakes the relay of this process only.
-    pub(crate) fn wake_local_relay(&self) {
-        self.0.relay.notify_one();
-    }
 }

@@ -88,7 +88,7 @@ pub const ACCESS_TOKEN_MINUTES: Setting = Setting {
     name: "JWT_ACCESS_TOKEN_EXPIRE_MINUTES",
     default: Some("30"),
     secret: false,
-    help: "life of an access token in minutes, 1 to 120; revocations are kept as long",
+    help: "life of an access token, minutes, 1 to 1440; revocations are kept as long",
 };
 /// Kept so that a configuration which asks for another algorithm doesn't pass unnoticed.
 pub const JWT_ALGORITHM: Setting = Setting {

@@ -44,7 +44,14 @@ pub(crate) async fn run<A: Clone + Send + Sync + 'static>(
         let lost = loop {
             let chunk = tokio::select! {
                 chunk = chunks.next() => chunk,
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => {
+                    while let Some(Some(chunk)) = chunks.next().now_or_never() {
+                        for message in chunk.into_iter().flatten() {
+                            source.settle(&message, open.last_delivery, End::Left).await;
+                        }
+                    }
+                    return;
+                }
             };
             let Some(chunk) = chunk else { break None };
             let (mut messages, mut error) = (Vec::with_capacity(chunk.len()), None);
@@ -97,18 +104,43 @@ async fn verdicts<A: Clone + Send + Sync + 'static>(
     of: &DrainOf<A>,
     batch: Vec<Drained>,
 ) -> Vec<End> {
-    let count = batch.len();
+    let whole = attempt(app, source, of, batch.clone()).await;
+    let ends = match whole {
+        Err(_) if batch.len() > 1 => {
+            // one bad message must not take the others with it
+            let mut ends = Vec::with_capacity(batch.len());
+            for message in batch {
+                let alone = attempt(app, source, of, vec![message]).await;
+                ends.append(&mut alone.unwrap_or_else(|end| vec![end]));
+            }
+            ends
+        }
+        whole => whole.unwrap_or_else(|end| vec![end]),
+    };
+    match faults::hit("drain.before_ack").await {
+        Ok(()) => ends,
+        Err(_) => ends.iter().map(|_| End::Unsaid).collect(),
+    }
+}
+
+/// One call of the handler. While the database is away the batch waits here; that is no failure of its messages.
+async fn attempt<A: Clone + Send + Sync + 'static>(
+    app: &A,
+    source: &Source,
+    of: &DrainOf<A>,
+    batch: Vec<Drained>,
+) -> Result<Vec<End>, End> {
     let mut pause = Duration::from_millis(100);
     loop {
+        if source.stop.is_cancelled() {
+            return Ok(batch.iter().map(|_| End::Left).collect());
+        }
         let handled = AssertUnwindSafe((of.handler)(app.clone(), batch.clone())).catch_unwind().await;
         let error = match handled {
-            Ok(Ok(verdicts)) if verdicts.len() == count => {
-                if faults::hit("drain.before_ack").await.is_err() {
-                    return unanimous(count, || End::Unsaid);
-                }
-                return verdicts.into_iter().map(end_of).collect();
+            Ok(Ok(verdicts)) if verdicts.len() == batch.len() => {
+                return Ok(verdicts.into_iter().map(end_of).collect());
             }
-            Ok(Ok(verdicts)) => anyhow::anyhow!("{} verdicts for {count} messages", verdicts.len()),
+            Ok(Ok(verdicts)) => anyhow::anyhow!("{} verdicts for {} messages", verdicts.len(), batch.len()),
             Ok(Err(error)) => error,
             Err(panic) => {
                 metrics::counter!("panics_total", "service" => source.core.service()).increment(1);
@@ -116,19 +148,14 @@ async fn verdicts<A: Clone + Send + Sync + 'static>(
             }
         };
         if !database_away(&error) {
-            let text = format!("{error:#}");
-            return unanimous(count, || End::Again(text.clone()));
+            return Err(End::Again(format!("{error:#}")));
         }
         tracing::debug!(consumer = source.consumer, error = format!("{error:#}"), "waiting for the database");
         tokio::select! {
             () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
-            () = source.stop.cancelled() => return unanimous(count, || End::Left),
+            () = source.stop.cancelled() => {}
         }
     }
-}
-
-fn unanimous(count: usize, end: impl Fn() -> End) -> Vec<End> {
-    (0..count).map(|_| end()).collect()
 }
 
 fn end_of(verdict: Verdict) -> End {

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::call::{Call, Claim};
+use crate::clock::Clock;
 use crate::error::{Committed, Error};
 use crate::{faults, idempotency};
 
@@ -106,33 +107,8 @@ impl Tx {
     /// # Errors
     /// [`Error::Sql`], [`Error::Json`].
     pub async fn announce<F: Fact>(&mut self, fact: &F, version: i64) -> Result<(), Error> {
-        let id = self.app.clock().new_id();
-        let event_type = lectern_subjects::fact::event_type(F::SUBJECT);
-        let envelope = Envelope {
-            event_id: id,
-            event_type: event_type.to_owned(),
-            version: "1.0.0".to_owned(),
-            occurred_at: self.now,
-            actor_id: self.cause.actor,
-            subject_id: fact.key(),
-            entity_version: version,
-            causation_id: self.cause.causation,
-            trace: self.cause.trace.as_deref().map(str::to_owned),
-            data: fact,
-        };
-        let mut headers = json!({
-            "Nats-Msg-Id": id,
-            "ce-specversion": "1.0",
-            "ce-id": id,
-            "ce-type": event_type,
-            "ce-source": self.app.service(),
-            "ce-time": self.now,
-        });
-        if let Some(trace) = &self.cause.trace {
-            headers["traceparent"] = json!(&**trace);
-        }
-        let payload = serde_json::to_vec(&envelope)?;
-        self.enqueue(id, "EVENTS", fact.subject(), fact.key().to_string(), headers, payload).await
+        let row = fact_row(self.app.service(), self.app.clock(), &self.cause, self.now, fact, version)?;
+        self.enqueue(row).await
     }
 
     /// Arms a timer, or moves it: one live timer per (kind, entity). It rings once, not before `due_at`.
@@ -189,7 +165,8 @@ impl Tx {
         let body = serde_json::to_vec(
             &json!({ "timer": timer, "entity": entity, "generation": generation, "due": due_at }),
         )?;
-        self.enqueue(id, &subject::timer_stream(service), at.clone(), at, headers, body).await
+        let stream = subject::timer_stream(service);
+        self.enqueue(Row { id, stream, subject: at.clone(), key: at, headers, payload: body }).await
     }
 
     /// Cancels a timer; one that is not armed stays as it is.
@@ -213,39 +190,12 @@ impl Tx {
         let at = subject::timer_at(service, kind, entity);
         let headers = json!({ "Nats-Msg-Id": id, "Nats-Schedule-Next": "purge", "Nats-Scheduler": at });
         let body = serde_json::to_vec(&json!({ "cancelled": entity }))?;
-        self.enqueue(
-            id,
-            &subject::timer_stream(service),
-            subject::timer_due(service, kind),
-            at,
-            headers,
-            body,
-        )
-        .await
+        let (stream, due) = (subject::timer_stream(service), subject::timer_due(service, kind));
+        self.enqueue(Row { id, stream, subject: due, key: at, headers, payload: body }).await
     }
 
-    async fn enqueue(
-        &mut self,
-        id: Uuid,
-        stream: &str,
-        subject: String,
-        key: String,
-        headers: serde_json::Value,
-        payload: Vec<u8>,
-    ) -> Result<(), Error> {
-        sqlx::query(
-            "INSERT INTO outbox (id, stream, subject, key, headers, payload, created_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7)",
-        )
-        .bind(id)
-        .bind(stream)
-        .bind(subject)
-        .bind(key)
-        .bind(headers)
-        .bind(payload)
-        .bind(self.now)
-        .execute(&mut *self.inner)
-        .await?;
+    async fn enqueue(&mut self, row: Row) -> Result<(), Error> {
+        insert(&mut self.inner, row, self.now).await?;
         self.announced = true;
         Ok(())
     }
@@ -269,7 +219,9 @@ impl Tx {
     /// # Errors
     /// [`Error::CommitUnknown`] when the connection broke in between.
     pub async fn commit_followed(self) -> Result<Committed, Error> {
-        faults::hit("follow.before_commit").await?;
+        if self.cause.causation.is_some() {
+            faults::hit("follow.before_commit").await?;
+        }
         self.finish().await?;
         Ok(Committed(()))
     }
@@ -291,6 +243,88 @@ impl Tx {
         }
         Ok(())
     }
+}
+
+/// Announces a fact from a command that runs beside the services, without a bus: the relay of a running role publishes
+/// it. `connection` is a transaction of the caller's, in the service's schema.
+///
+/// # Errors
+/// [`Error::Sql`], [`Error::Json`].
+pub async fn announce_offline<F: Fact>(
+    connection: &mut PgConnection,
+    service: &'static str,
+    clock: &Clock,
+    fact: &F,
+    version: i64,
+) -> Result<(), Error> {
+    let now = clock.now();
+    let row = fact_row(service, clock, &Cause::default(), now, fact, version)?;
+    insert(connection, row, now).await
+}
+
+/// One row of the outbox.
+struct Row {
+    id: Uuid,
+    stream: String,
+    subject: String,
+    key: String,
+    headers: serde_json::Value,
+    payload: Vec<u8>,
+}
+
+fn fact_row<F: Fact>(
+    service: &'static str,
+    clock: &Clock,
+    cause: &Cause,
+    now: DateTime<Utc>,
+    fact: &F,
+    version: i64,
+) -> Result<Row, Error> {
+    let id = clock.new_id();
+    let event_type = lectern_subjects::fact::event_type(F::SUBJECT);
+    let envelope = Envelope {
+        event_id: id,
+        event_type: event_type.to_owned(),
+        version: "1.0.0".to_owned(),
+        occurred_at: now,
+        actor_id: cause.actor,
+        subject_id: fact.key(),
+        entity_version: version,
+        causation_id: cause.causation,
+        trace: cause.trace.as_deref().map(str::to_owned),
+        data: fact,
+    };
+    let mut headers = json!({
+        "Nats-Msg-Id": id,
+        "ce-specversion": "1.0",
+        "ce-id": id,
+        "ce-type": event_type,
+        "ce-source": service,
+        "ce-time": now,
+    });
+    if let Some(trace) = &cause.trace {
+        headers["traceparent"] = json!(&**trace);
+    }
+    let payload = serde_json::to_vec(&envelope)?;
+    let (subject, key) = (fact.subject(), fact.key().to_string());
+    Ok(Row { id, stream: "EVENTS".to_owned(), subject, key, headers, payload })
+}
+
+async fn insert(connection: &mut PgConnection, row: Row, now: DateTime<Utc>) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO outbox (id, stream, subject, key, headers, payload, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+    )
+    .bind(row.id)
+    .bind(row.stream)
+    .bind(row.subject)
+    .bind(row.key)
+    .bind(row.headers)
+    .bind(row.payload)
+    .bind(now)
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// What stands in a timer's message.

@@ -207,8 +207,15 @@ pub const SAMPLE_PASSWORD: Setting = Setting {
     secret: true,
     help: "password of the sample academy's accounts; absent: one is generated for each",
 };
+/// How many connections PostgreSQL grants one role.
+pub const DATABASE_ROLE_CONNECTIONS: Setting = Setting {
+    name: "DATABASE_ROLE_CONNECTIONS",
+    default: Some("100"),
+    secret: false,
+    help: "connections that PostgreSQL grants one role over all its processes; `lectern migrate` sets it",
+};
 /// The settings of this command.
-pub const SETTINGS: &[Setting] = &[NATS_REPLICAS, SAMPLE_PASSWORD];
+pub const SETTINGS: &[Setting] = &[NATS_REPLICAS, SAMPLE_PASSWORD, DATABASE_ROLE_CONNECTIONS];
 
 /// How long a stop may take before what is left is given up.
 pub(crate) const STOP_PATIENCE: Duration = Duration::from_secs(32);

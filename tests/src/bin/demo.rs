@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use lectern_harness::checkout::DevStatus;
-use lectern_harness::{Actor, Bus, Mailbox};
+use lectern_harness::actors::Bus;
+use lectern_harness::testing::Mailbox;
+use lectern_harness::Actor;
 use lectern_tests::story::Story;
 use serde_json::json;
 

@@ -12,6 +12,9 @@ use crate::upload;
 
 pub(crate) async fn advance(app: App, call: Call, req: AdvanceUpload) -> Outcome<AdvanceUpload> {
     let owner = call.user()?.user;
+    if req.bytes == 0 {
+        return stands(&app, &call, owner, &req).await;
+    }
     if !is_part_name(&req.part) {
         return Err(bad_part("letters, digits, `.`, `_` and `-` only, not beginning with a dot").into());
     }
@@ -52,11 +55,32 @@ pub(crate) async fn advance(app: App, call: Call, req: AdvanceUpload) -> Outcome
     Ok(advanced)
 }
 
-/// Why nothing was moved; or, for a chunk that was counted before, where the upload stands.
-async fn unmoved(tx: &mut Tx, call: &Call, owner: UserId, req: &AdvanceUpload) -> Outcome<AdvanceUpload> {
-    let upload = upload::load(&mut **tx, req.id).await?.filter(|upload| upload.owner == owner);
+/// An empty chunk moves nothing: it asks where the upload stands, and for the parts of a whole one.
+async fn stands(app: &App, call: &Call, owner: UserId, req: &AdvanceUpload) -> Outcome<AdvanceUpload> {
+    let mut tx = app.begin(call).await?;
+    let upload = owned(&mut tx, call, owner, req.id).await?;
+    if upload.offset != req.from {
+        return Err(upload::conflict(&upload).into());
+    }
+    Ok(with_parts(&mut tx, upload).await?)
+}
+
+/// The caller's upload, unless its time is over.
+async fn owned(
+    tx: &mut Tx,
+    call: &Call,
+    owner: UserId,
+    id: UploadId,
+) -> Result<Upload, Fault<ContentRefusal>> {
+    let upload = upload::load(&mut **tx, id).await?.filter(|upload| upload.owner == owner);
     let upload = upload.ok_or(ContentRefusal::UploadNotFound)?;
     upload::not_expired(&upload, call.now)?;
+    Ok(upload)
+}
+
+/// Why nothing was moved; or, for a chunk that was counted before, where the upload stands.
+async fn unmoved(tx: &mut Tx, call: &Call, owner: UserId, req: &AdvanceUpload) -> Outcome<AdvanceUpload> {
+    let upload = owned(tx, call, owner, req.id).await?;
     if was_counted(tx, req).await? {
         return Ok(with_parts(tx, upload).await?);
     }

@@ -23,18 +23,18 @@ pub(crate) async fn complete(app: App, call: Call, req: CompleteUpload) -> Outco
     if upload.offset != upload.length || req.size != upload.length {
         return Err(upload::conflict(&upload).into());
     }
-    if !kinds::matches(&upload.file_name, &req.sniffed) {
+    if !kinds::matches(&upload.path, &req.sniffed) {
         let details = json!({ "file_type": upload.mime, "content_type": req.sniffed });
         return Err(ContentRefusal::TypeMismatch.because(details).into());
     }
     let asset = Asset {
         id,
         owner,
-        path: format!("media/{id}/{}", upload.file_name),
         file_name: upload.file_name,
         mime: upload.mime,
         size: req.size,
         sha256: req.sha256,
+        path: upload.path,
         created_at: tx.now(),
     };
     query!("UPDATE content.uploads SET state = 'complete' WHERE id = $1", upload.id.0).execute(&mut *tx).await?;

@@ -4,6 +4,7 @@ use chrono::TimeDelta;
 use lectern_core::{App, Call, Outcome};
 use lectern_subjects::Refusal;
 use lectern_subjects::content::{ContentRefusal, CreateUpload, UPLOAD_MAX_BYTES, Upload, UploadState};
+use lectern_subjects::id::UploadId;
 use serde_json::json;
 use sqlx::query;
 
@@ -20,11 +21,13 @@ pub(crate) async fn create(app: App, call: Call, req: CreateUpload) -> Outcome<C
     let name = names::clean(&req.file_name)?;
     let mut tx = app.begin(&call).await?;
     let now = tx.now();
+    let id: UploadId = app.new_id();
     let upload = Upload {
-        id: app.new_id(),
+        id,
         owner,
-        file_name: name.cleaned,
+        file_name: name.file_name,
         mime: name.kind.mime.to_owned(),
+        path: format!("media/{id}/{}", name.path_name),
         length: req.length,
         offset: 0,
         state: UploadState::Open,
@@ -33,13 +36,13 @@ pub(crate) async fn create(app: App, call: Call, req: CreateUpload) -> Outcome<C
     };
     query!(
         "INSERT INTO content.uploads
-             (id, owner, original_name, file_name, mime, length, state, created_at, expires_at)
+             (id, owner, file_name, mime, path, length, state, created_at, expires_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         upload.id.0,
         upload.owner.0,
-        name.original,
         upload.file_name,
         upload.mime,
+        upload.path,
         upload.length,
         upload.state as UploadState,
         now,

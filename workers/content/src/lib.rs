@@ -4,9 +4,8 @@
 //! came (architecture §13). What holds always, by constraint or conditional update:
 //! - an upload's offset only grows, by chunks that begin where it stands, and never passes its length (learning E12);
 //! - an asset is made once, from a whole upload, in the transaction that completes it;
-//! - **the asset has the id of its upload**: whoever knows an upload knows the path of the asset to be,
-//!   `media/<upload id>/<file name>`, before the asset exists. The file name of an upload is cleaned when it is created,
-//!   to letters, digits, `.`, `_` and `-`, so it can stand in that path as it is.
+//! - **the asset has the id of its upload**, so that an upload knows from the start where its asset will stand:
+//!   `media/<id>/<file name>`, the file name reduced to letters, digits, `.`, `_` and `-`.
 
 mod advance;
 mod assets;

@@ -9,10 +9,10 @@ const MAX_STEM: usize = 100;
 
 /// A usable file name.
 pub(crate) struct Named {
-    /// As it was called, without folders and characters that can't be seen.
-    pub original: String,
-    /// Of `[A-Za-z0-9._-]` only, not beginning with a dot or dash, with its extension in lower case.
-    pub cleaned: String,
+    /// As it was called, without folders and characters that can't be seen: for people.
+    pub file_name: String,
+    /// Of `[A-Za-z0-9._-]` only, not beginning with a dot or dash, with its extension in lower case: for paths.
+    pub path_name: String,
     /// What kind of file it names.
     pub kind: &'static Kind,
 }
@@ -24,16 +24,17 @@ pub(crate) struct Named {
 pub(crate) fn clean(name: &str) -> Result<Named, ContentRefusal> {
     let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
     let visible: String = last.chars().filter(|c| !c.is_control() && !is_invisible(*c)).collect();
-    let original = visible
+    let file_name = visible
         .trim_start_matches(|c: char| c == '.' || c.is_whitespace())
         .trim_end_matches(|c: char| c == '.' || c.is_whitespace());
-    if original.is_empty() {
+    if file_name.is_empty() {
         return Err(ContentRefusal::NameInvalid);
     }
-    let (stem, extension) = original.rsplit_once('.').ok_or(ContentRefusal::TypeNotAllowed)?;
+    let (stem, extension) = file_name.rsplit_once('.').ok_or(ContentRefusal::TypeNotAllowed)?;
     let extension = extension.to_ascii_lowercase();
     let kind = kinds::of_extension(&extension).ok_or(ContentRefusal::TypeNotAllowed)?;
-    Ok(Named { original: original.to_owned(), cleaned: format!("{}.{extension}", path_stem(stem)), kind })
+    let path_name = format!("{}.{extension}", path_stem(stem));
+    Ok(Named { file_name: file_name.to_owned(), path_name, kind })
 }
 
 /// Characters of other sets become one dash per run; a stem of nothing else becomes `file`.
@@ -60,8 +61,8 @@ fn is_invisible(c: char) -> bool {
 mod tests {
     use super::*;
 
-    fn cleaned(name: &str) -> Result<String, ContentRefusal> {
-        clean(name).map(|named| named.cleaned)
+    fn path_name(name: &str) -> Result<String, ContentRefusal> {
+        clean(name).map(|named| named.path_name)
     }
 
     #[test]
@@ -86,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn names_lose_folders_dots_and_what_can_not_be_seen() {
+    fn l16_a_path_is_safe_whatever_the_name() {
         for (name, safe) in [
             ("lesson-1.mp4", "lesson-1.mp4"),
             ("../../etc/passwd.mp4", "passwd.mp4"),
@@ -102,24 +103,31 @@ mod tests {
             ("a.mp4. ", "a.mp4"),
             ("a.tar.zip", "a.tar.zip"),
         ] {
-            assert_eq!(cleaned(name), Ok(safe.to_owned()), "{name:?}");
+            assert_eq!(path_name(name), Ok(safe.to_owned()), "{name:?}");
         }
-        let long = cleaned(&format!("{}.mp4", "x".repeat(250))).expect("a name");
+        let long = path_name(&format!("{}.mp4", "x".repeat(250))).expect("a name");
         assert_eq!(long.len(), MAX_STEM + 4);
     }
 
     #[test]
-    fn the_name_that_people_gave_is_kept_beside() {
-        assert_eq!(clean("x/강의 1강.mp4").map(|named| named.original), Ok("강의 1강.mp4".to_owned()));
+    fn people_keep_their_name_without_folders_and_invisible_characters() {
+        for (name, shown) in [
+            ("x/강의 1강.mp4", "강의 1강.mp4"),
+            ("C:\\a b.MP4", "a b.MP4"),
+            ("\u{202e}gnp.mp4", "gnp.mp4"),
+            ("..a\r\nb.mp4 ", "ab.mp4"),
+        ] {
+            assert_eq!(clean(name).map(|named| named.file_name), Ok(shown.to_owned()), "{name:?}");
+        }
     }
 
     #[test]
     fn names_of_nothing_and_other_types_are_refused() {
         for name in ["", ".", "..", "../", "a/..", "\u{1}\u{2}", "...", " ", "videos/"] {
-            assert_eq!(cleaned(name), Err(ContentRefusal::NameInvalid), "{name:?}");
+            assert_eq!(path_name(name), Err(ContentRefusal::NameInvalid), "{name:?}");
         }
         for name in ["a.exe", "a.svg", "a.html", "a.mp4.exe", "mp4", ".mp4", "a.", "a.mp4/b", "a.php"] {
-            assert_eq!(cleaned(name), Err(ContentRefusal::TypeNotAllowed), "{name:?}");
+            assert_eq!(path_name(name), Err(ContentRefusal::TypeNotAllowed), "{name:?}");
         }
     }
 }

@@ -12,7 +12,7 @@ use sqlx::{PgExecutor, query_as};
 pub(crate) async fn load(db: impl PgExecutor<'_>, id: UploadId) -> Result<Option<Upload>, sqlx::Error> {
     query_as!(
         Upload,
-        r#"SELECT id AS "id: UploadId", owner AS "owner: UserId", file_name, mime, length, "offset",
+        r#"SELECT id AS "id: UploadId", owner AS "owner: UserId", file_name, mime, path, length, "offset",
                   state AS "state: UploadState",
                   CASE WHEN state = 'complete' THEN id END AS "asset_id: AssetId", expires_at
            FROM content.uploads WHERE id = $1"#,
@@ -26,7 +26,7 @@ pub(crate) async fn load(db: impl PgExecutor<'_>, id: UploadId) -> Result<Option
 pub(crate) async fn lock(tx: &mut Tx, id: UploadId) -> Result<Option<Upload>, sqlx::Error> {
     query_as!(
         Upload,
-        r#"SELECT id AS "id: UploadId", owner AS "owner: UserId", file_name, mime, length, "offset",
+        r#"SELECT id AS "id: UploadId", owner AS "owner: UserId", file_name, mime, path, length, "offset",
                   state AS "state: UploadState",
                   CASE WHEN state = 'complete' THEN id END AS "asset_id: AssetId", expires_at
            FROM content.uploads WHERE id = $1 FOR UPDATE"#,

@@ -74,12 +74,14 @@ pub(crate) async fn make_room(tx: &mut Tx, app: &App, user: UserId) -> Result<Ve
     let Some(max) = app.settings().max_sessions else { return Ok(Vec::new()) };
     let now = tx.now();
     let oldest = query_scalar!(
-        r#"SELECT sid AS "sid: AuthSessionId" FROM identity.auth_sessions
-           WHERE user_id = $1 AND revoked_at IS NULL AND expires_at_idle > $2
-           ORDER BY created_at DESC, sid DESC OFFSET $3"#,
+        r#"SELECT sid AS "sid: AuthSessionId" FROM (
+               SELECT sid, row_number() OVER (ORDER BY created_at DESC, sid DESC) AS place
+               FROM identity.auth_sessions
+               WHERE user_id = $1 AND revoked_at IS NULL AND expires_at_idle > $2) AS live
+           WHERE place >= $3"#,
         user.0,
         now,
-        max - 1
+        max
     )
     .fetch_all(&mut **tx)
     .await?;
@@ -105,6 +107,9 @@ pub(crate) async fn revoke(
     sids: &[AuthSessionId],
     reason: Reason,
 ) -> Result<Vec<AuthSessionId>, Fault> {
+    if sids.is_empty() {
+        return Ok(Vec::new());
+    }
     let now = tx.now();
     let sids: Vec<uuid::Uuid> = sids.iter().map(|sid| sid.0).collect();
     let ended = query_scalar!(

@@ -43,12 +43,12 @@ pub async fn tell_pending(app: App) -> anyhow::Result<()> {
         let now = app.now();
         // moved on before they are told, so that two processes do not tell the same; one that dies is made up for
         let due = query_scalar!(
-            r#"UPDATE identity.pending_revocations SET due_at = $1::timestamptz + $2::interval
+            r#"UPDATE identity.pending_revocations SET due_at = $2
                WHERE sid IN (SELECT sid FROM identity.pending_revocations WHERE due_at <= $1
                              ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED)
                RETURNING sid AS "sid: AuthSessionId""#,
             now,
-            interval(HANDLER_HAS)?,
+            now + HANDLER_HAS,
             BATCH
         )
         .fetch_all(app.pool())
@@ -82,8 +82,4 @@ async fn put(app: &App, sid: AuthSessionId) -> anyhow::Result<()> {
     let bucket = app.bus().bucket(BUCKET).await?;
     bucket.put(session_key(sid), "{}".into()).await?;
     Ok(())
-}
-
-fn interval(delta: TimeDelta) -> anyhow::Result<sqlx::postgres::types::PgInterval> {
-    sqlx::postgres::types::PgInterval::try_from(delta).map_err(|error| anyhow::anyhow!(error))
 }

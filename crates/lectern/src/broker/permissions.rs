@@ -60,7 +60,6 @@ impl Permissions {
     /// Takes messages of one durable consumer, and no other's.
     fn consumes(&mut self, stream: &str, consumer: &str) {
         self.may_publish([
-            format!("$JS.API.STREAM.INFO.{stream}"),
             format!("$JS.API.CONSUMER.INFO.{stream}.{consumer}"),
             format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"),
             format!("$JS.ACK.{stream}.{consumer}.>"),
@@ -95,6 +94,8 @@ pub fn worker(table: &Table) -> Permissions {
     if !table.timers.is_empty() {
         let stream = subject::timer_stream(service);
         rights.consumes(&stream, "due");
+        // the repair asks whether the stream is still the one that it knows
+        rights.may_publish([format!("$JS.API.STREAM.INFO.{stream}")]);
         rights.may_publish([format!("timers.{service}.at.>"), format!("timers.{service}.due.*")]);
         rights.may_publish([subject::dead(&stream, "due")]);
     }

@@ -9,6 +9,7 @@ pub mod provision;
 pub mod run;
 pub mod sample_academy;
 pub mod secrets;
+mod self_test;
 pub mod status;
 pub mod token;
 pub mod tool;

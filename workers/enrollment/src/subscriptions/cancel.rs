@@ -3,6 +3,7 @@
 use lectern_core::{App, Call, Outcome};
 use lectern_subjects::enrollment::{CancelSubscription, EnrollmentRefusal};
 
+use super::PERIOD_END;
 use super::held::Held;
 use super::rules::Ending;
 
@@ -10,6 +11,10 @@ use super::rules::Ending;
 pub(crate) async fn cancel(app: App, call: Call, req: CancelSubscription) -> Outcome<CancelSubscription> {
     let user = call.user()?.user;
     let mut tx = app.begin(&call).await?;
+    if !req.at_period_end {
+        // a ring holds its timer while it waits for the user's lock: the same order here, lest both wait for ever
+        tx.disarm(PERIOD_END, req.id.into()).await?;
+    }
     let held = Held::find(&mut tx, req.id, Some(user)).await?;
     let mut held = held.ok_or(EnrollmentRefusal::SubscriptionNotFound)?;
     call.expect_version(held.subscription.version)?;

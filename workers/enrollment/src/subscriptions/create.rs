@@ -5,12 +5,12 @@ use lectern_subjects::Refusal;
 use lectern_subjects::enrollment::{
     EnrollmentRefusal, Plan, Subscribe, Subscription, SubscriptionActivated, SubscriptionStatus,
 };
-use lectern_subjects::id::{SubscriptionId, UserId};
+use lectern_subjects::id::{PlanId, SubscriptionId, UserId};
 use serde_json::{Value, json};
-use sqlx::{query, query_scalar};
+use sqlx::{PgConnection, query, query_scalar};
 
 use super::arm;
-use super::held::{Held, begin_period};
+use super::held::begin_period;
 use super::rules::{Anchor, first_period};
 use crate::access::grants;
 use crate::plans;
@@ -22,7 +22,7 @@ pub(crate) async fn create(app: App, call: Call, req: Subscribe) -> Outcome<Subs
     let now = tx.now();
     grants::lock_user(&mut tx, user).await?;
     let plan = plans::find(&mut tx, req.plan_id, None).await?.ok_or(EnrollmentRefusal::PlanNotFound)?;
-    if let Some(live) = live(&mut tx, user, &plan).await? {
+    if let Some(live) = live(&mut tx, user, plan.id).await? {
         return Err(EnrollmentRefusal::AlreadySubscribed.because(json!({ "subscription_id": live })).into());
     }
     let Some((status, period_end, anchor)) = first_period(plan.price_minor, plan.interval, plan.trial, now) else {
@@ -59,23 +59,16 @@ pub(crate) async fn create(app: App, call: Call, req: Subscribe) -> Outcome<Subs
     Ok(tx.commit(subscription).await?)
 }
 
-/// The user's live subscription to a plan. One whose period has ended is settled first: it may have ended, and only its
-/// timer has not rung yet.
-async fn live(tx: &mut Tx, user: UserId, plan: &Plan) -> Result<Option<SubscriptionId>, Error> {
-    let id = query_scalar!(
+/// The user's live subscription to a plan.
+async fn live(db: &mut PgConnection, user: UserId, plan: PlanId) -> Result<Option<SubscriptionId>, sqlx::Error> {
+    query_scalar!(
         r#"SELECT id AS "id: SubscriptionId" FROM enrollment.subscriptions
            WHERE user_id = $1 AND plan_id = $2 AND status IN ('trialing', 'active')"#,
         user.0,
-        plan.id.0,
+        plan.0,
     )
-    .fetch_optional(&mut **tx)
-    .await?;
-    let Some(id) = id else { return Ok(None) };
-    let Some(mut held) = Held::find(tx, id, Some(user)).await? else { return Ok(None) };
-    if held.subscription.period_end <= tx.now() {
-        held.settle(tx, 1).await?;
-    }
-    Ok(held.is_live().then_some(id))
+    .fetch_optional(db)
+    .await
 }
 
 /// What the plan costs, in the shape of an enrolment's quote.

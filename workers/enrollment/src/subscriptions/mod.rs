@@ -1,8 +1,8 @@
 //! Subscriptions: a user, a version of a plan, and periods one after the other.
 //!
 //! `trialing | active` are live; `canceled | expired` are final. The row is the truth; a timer that rings looks at it
-//! again and does nothing when it has changed meanwhile. Everything that changes a subscription goes through
-//! [`held::Held`], under its user's lock.
+//! again and does nothing when it has changed meanwhile. Locks are taken in one order: timer, user, row. What changes a
+//! subscription after its beginning goes through [`held::Held`].
 
 pub(crate) mod cancel;
 pub(crate) mod create;

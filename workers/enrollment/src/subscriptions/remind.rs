@@ -2,28 +2,39 @@
 
 use lectern_core::{App, Followed, Ring, Tx};
 use lectern_subjects::enrollment::RenewalUpcoming;
+use lectern_subjects::id::{SubscriptionId, UserId};
+use sqlx::query;
 
-use super::held::Held;
 use super::reminders::reminders;
 
-/// Reminds, when the ring is still about this period and its end lies ahead.
+/// Reminds, when the ring is still about this period and its end lies ahead. It changes nothing, so it takes no lock:
+/// who changes the subscription waits for this ring's timer, never the other way round.
 pub(crate) async fn remind(_: App, mut tx: Tx, ring: Ring) -> Followed {
-    if let Some(held) = Held::find(&mut tx, ring.entity.into(), None).await?
-        && held.is_live()
-        && held.subscription.period_end > tx.now()
-        && reminders(held.subscription.period_start, held.subscription.period_end)
+    let now = tx.now();
+    let live = query!(
+        r#"SELECT held.id AS "id: SubscriptionId", user_id AS "user_id: UserId", plan.name AS plan_name, period_start,
+             period_end, auto_renew, held.version
+           FROM enrollment.subscriptions AS held
+           JOIN enrollment.plans AS plan ON plan.id = plan_id AND plan.version = plan_version
+           WHERE held.id = $1 AND status IN ('trialing', 'active') AND period_end > $2"#,
+        ring.entity,
+        now,
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    if let Some(held) = live
+        && reminders(held.period_start, held.period_end)
             .iter()
             .any(|(reminder, at)| reminder.kind() == ring.kind && *at == ring.due_at)
     {
-        let subscription = held.subscription;
         let fact = RenewalUpcoming {
-            user_id: subscription.user_id,
-            subscription_id: subscription.id,
-            plan_name: held.plan.name,
-            period_end: subscription.period_end,
-            auto_renew: subscription.auto_renew,
+            user_id: held.user_id,
+            subscription_id: held.id,
+            plan_name: held.plan_name,
+            period_end: held.period_end,
+            auto_renew: held.auto_renew,
         };
-        tx.announce(&fact, subscription.version).await?;
+        tx.announce(&fact, held.version).await?;
     }
     Ok(tx.commit_followed().await?)
 }

@@ -15,6 +15,11 @@ use crate::vault::Vault;
 /// A waiting request gives up this much before its deadline, so that it can still say so.
 const TIME_TO_ANSWER: Duration = Duration::from_millis(100);
 
+/// Hashes one password outside any pool, for a command that does nothing else.
+pub(crate) async fn hash_once(params: Params, password: String, salt: [u8; 16]) -> anyhow::Result<String> {
+    tokio::task::spawn_blocking(move || hash(&params, password.as_bytes(), &salt)).await?
+}
+
 /// The pool.
 pub(crate) struct Hashing {
     permits: Arc<Semaphore>,

@@ -9,7 +9,7 @@ use lectern_subjects::identity::IdentityRefusal;
 use lectern_subjects::{Refusal, Refused};
 use serde_json::{Value, json};
 
-pub(crate) use hashing::{Hashing, NotHashed, Verdict};
+pub(crate) use hashing::{Hashing, NotHashed, Verdict, hash_once};
 
 /// At least one of these (seed 001).
 const SYMBOLS: &str = "!@#$%^&*()_+-=";

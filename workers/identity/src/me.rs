@@ -1,0 +1,14 @@
+//! The caller's own account.
+
+use lectern_core::{Call, Outcome};
+use lectern_subjects::identity::{GetMe, IdentityRefusal};
+
+use crate::account;
+use crate::app::App;
+
+/// Shows the caller their account.
+pub async fn me(app: App, call: Call, _req: GetMe) -> Outcome<GetMe> {
+    let caller = call.user()?;
+    let user = account::show(app.pool(), app.vault(), caller.user).await?;
+    Ok(user.ok_or(IdentityRefusal::UserNotFound)?)
+}

@@ -1,0 +1,56 @@
+//! Sign-up with e-mail and password.
+
+use lectern_core::{Call, Outcome};
+use lectern_subjects::identity::{Register, User, UserCreated};
+use lectern_subjects::Role;
+
+use crate::account::{self, NewAccount, Profile};
+use crate::app::{App, Fault};
+use crate::{password, verification};
+
+/// Makes the account, not yet verified, and mails the code.
+pub async fn register(app: App, call: Call, req: Register) -> Outcome<Register> {
+    let made = sign_up(&app, &call, &req).await;
+    match &made {
+        Ok(_) => metrics::counter!("user_signup_total", "status" => "success").increment(1),
+        Err(Fault::Broken(_)) => {}
+        Err(_) => metrics::counter!("user_signup_total", "status" => "failed").increment(1),
+    }
+    made
+}
+
+async fn sign_up(app: &App, call: &Call, req: &Register) -> Result<User, Fault> {
+    let password_hash = new_password(app, call, &req.password, &req.email, &req.name).await?;
+    let mut tx = app.begin_patiently(call).await?;
+    let account = NewAccount {
+        id: app.new_id(),
+        email: &req.email,
+        name: &req.name,
+        password_hash: &password_hash,
+        role: Role::User,
+        is_verified: false,
+        profile: Profile::of(req),
+    };
+    let now = tx.now();
+    let user = account::insert(&mut tx, app.vault(), &account, now).await?;
+    tx.set_actor(Some(user.id));
+    let created = UserCreated { user_id: user.id, role: user.role, created_at: user.created_at };
+    tx.announce(&created, user.version).await?;
+    verification::send(&mut tx, app, user.id, &user.email).await?;
+    let user = tx.commit(user).await?;
+    tracing::info!(user = %user.id, "signed up");
+    Ok(user)
+}
+
+/// Checks a new password by the rules and hashes it.
+pub(crate) async fn new_password(
+    app: &App,
+    call: &Call,
+    password: &str,
+    email: &str,
+    name: &str,
+) -> Result<String, Fault> {
+    password::check(password, email, name)?;
+    let salt = app.vault().random().map_err(Fault::Broken)?;
+    Ok(app.hashing().hash(password, salt, app.time_left(call)).await?)
+}

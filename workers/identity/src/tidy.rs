@@ -1,0 +1,50 @@
+//! Throws away what says nothing any more.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use sqlx::query;
+
+use crate::app::App;
+use crate::attempts;
+
+/// How often.
+pub(crate) const PACE: Duration = Duration::from_secs(60);
+/// Ended sessions are kept this long, for the answer to a late refresh and for support.
+const SESSIONS_KEPT: TimeDelta = TimeDelta::days(7);
+
+/// A little of each, so that no statement takes long; the rest next time.
+pub async fn tidy(app: App) -> anyhow::Result<()> {
+    let now = app.now();
+    attempts::forget(&app, now).await?;
+    query!(
+        "UPDATE identity.refresh_tokens SET grace_pair_sealed = NULL
+         WHERE grace_until < $1 AND grace_pair_sealed IS NOT NULL",
+        now
+    )
+    .execute(app.pool())
+    .await?;
+    query!(
+        "DELETE FROM identity.email_codes WHERE id IN (
+             SELECT id FROM identity.email_codes WHERE expires_at < $1 ORDER BY expires_at LIMIT 1000)",
+        now - TimeDelta::days(1)
+    )
+    .execute(app.pool())
+    .await?;
+    query!(
+        "DELETE FROM identity.login_history WHERE id IN (
+             SELECT id FROM identity.login_history
+             WHERE NOT success AND user_id IS NULL AND created_at < $1 ORDER BY created_at LIMIT 1000)",
+        now - TimeDelta::days(1)
+    )
+    .execute(app.pool())
+    .await?;
+    query!(
+        "DELETE FROM identity.auth_sessions WHERE sid IN (
+             SELECT sid FROM identity.auth_sessions WHERE expires_at_abs < $1 ORDER BY expires_at_abs LIMIT 1000)",
+        now - SESSIONS_KEPT
+    )
+    .execute(app.pool())
+    .await?;
+    Ok(())
+}
