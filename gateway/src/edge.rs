@@ -58,6 +58,7 @@ pub(crate) async fn answer(State(gateway): State<Arc<Gateway>>, bound: Arc<Bound
     );
     let (mut response, request_id) = async {
         let request_id = request_id(&gateway, &parts.headers);
+        lectern_core::telemetry::identify(&request_id, None);
         let answered = forward(&gateway, &bound, &mut parts, body, request_id.clone()).await;
         let response = answered.unwrap_or_else(|refused| refusal(&gateway, &parts, refused));
         (response, request_id)

@@ -32,17 +32,20 @@ CREATE TABLE access_grants (
     starts_at   timestamptz NOT NULL,
     -- none: for ever
     ends_at     timestamptz,
+    -- its subscription renews at ends_at: it stays in force until that timer has rung
+    renews      boolean     NOT NULL DEFAULT false,
     revoked_at  timestamptz,
     CHECK (ends_at IS NULL OR ends_at > starts_at),
+    CHECK (NOT renews OR (source_type = 'subscription' AND ends_at IS NOT NULL)),
     CHECK ((scope_type = 'catalog') = (scope_id IS NULL)),
     UNIQUE NULLS NOT DISTINCT (source_type, source_id, scope_type, scope_id)
 );
 CREATE INDEX access_grants_of_user ON access_grants (user_id, scope_id);
 
 -- The one definition of "in force".
-CREATE FUNCTION in_force(starts_at timestamptz, ends_at timestamptz, revoked_at timestamptz, at timestamptz)
+CREATE FUNCTION in_force(starts_at timestamptz, ends_at timestamptz, renews boolean, revoked_at timestamptz, at timestamptz)
 RETURNS boolean LANGUAGE sql IMMUTABLE
-RETURN revoked_at IS NULL AND starts_at <= at AND (ends_at IS NULL OR ends_at > at);
+RETURN revoked_at IS NULL AND starts_at <= at AND (ends_at IS NULL OR renews OR ends_at > at);
 
 -- A change makes a new version; subscriptions keep theirs.
 CREATE TABLE plans (

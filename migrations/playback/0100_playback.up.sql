@@ -44,7 +44,7 @@ CREATE TABLE playback_sessions (
     video_url         text,
     duration_ms       bigint           NOT NULL CHECK (duration_ms > 0),
     threshold         double precision NOT NULL CHECK (threshold > 0 AND threshold <= 1),
-    client            json,
+    client            jsonb,
     started_at        timestamptz      NOT NULL,
     -- the last batch of events that came
     last_seen_at      timestamptz      NOT NULL CHECK (last_seen_at >= started_at),
@@ -85,8 +85,7 @@ CREATE TABLE playback_events (
     server_at           timestamptz      NOT NULL,
     -- when it happened by our clock: as long before its batch came as the device says
     occurred_at         timestamptz      NOT NULL CHECK (occurred_at <= server_at),
-    -- not jsonb, which can't hold every JSON string
-    data                json,
+    data                jsonb,
     PRIMARY KEY (playback_session_id, seq)
 );
 

@@ -255,9 +255,9 @@ pub struct AddSession {
     #[garde(skip)]
     #[serde(default)]
     pub preview: bool,
-    /// The part of the video that must be watched to complete it: above 0, at most 1; 0.95 when absent.
+    /// The part of the video that must be watched to complete it: 0.001 to 1; 0.95 when absent.
     #[garde(custom(threshold))]
-    #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0))]
+    #[schemars(range(min = 0.001, max = 1.0))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completion_threshold: Option<f64>,
 }
@@ -423,7 +423,7 @@ fn language_subtag(part: &str) -> bool {
 
 fn threshold(threshold: &Option<f64>, _: &()) -> garde::Result {
     match threshold {
-        Some(part) if !(*part > 0.0 && *part <= 1.0) => Err(garde::Error::new("above 0 and at most 1")),
+        Some(part) if !(*part >= 0.001 && *part <= 1.0) => Err(garde::Error::new("0.001 to 1")),
         _ => Ok(()),
     }
 }

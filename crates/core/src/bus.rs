@@ -395,6 +395,8 @@ impl Signals {
             Event::ServerError(error) => {
                 if error.to_string().to_ascii_lowercase().contains("permissions violation") {
                     self.violations.fetch_add(1, Ordering::Relaxed);
+                    metrics::counter!("nats_permission_violations_total", "role" => role.to_owned())
+                        .increment(1);
                 }
                 tracing::error!(role, %error, "the broker refused something");
             }

@@ -207,7 +207,9 @@ impl Env {
             self.values.keys().map(String::as_str).filter(|name| is_without_meaning(name)).collect();
         Ok(match ignored.is_empty() {
             true => Vec::new(),
-            false => vec![format!("these settings have no meaning here and are ignored: {}", ignored.join(", "))],
+            false => {
+                vec![format!("these settings have no meaning here and are ignored: {}", ignored.join(", "))]
+            }
         })
     }
 
@@ -310,7 +312,8 @@ mod tests {
         assert_eq!(refused, Err("JWT_ALGORITHM".to_owned()));
         let refused = env(&[("ENVIRONMENT", "prod")]).check().map_err(|e| e.name);
         assert_eq!(refused, Err("ENVIRONMENT".to_owned()));
-        let warnings = env(&[("KAFKA_BOOTSTRAP_SERVERS", "x"), ("REDIS_URL", "y")]).check().unwrap_or_default();
+        let warnings =
+            env(&[("KAFKA_BOOTSTRAP_SERVERS", "x"), ("REDIS_URL", "y")]).check().unwrap_or_default();
         assert_eq!(warnings.len(), 1, "one warning for all");
     }
 
@@ -327,7 +330,8 @@ mod tests {
 
     #[test]
     fn secrets_are_not_printed() {
-        let printed = print(&env(&[("DATABASE_URL", "postgres://a:b@c/d"), ("NATS_URL", "nats://u:p@h")]), SETTINGS);
+        let printed =
+            print(&env(&[("DATABASE_URL", "postgres://a:b@c/d"), ("NATS_URL", "nats://u:p@h")]), SETTINGS);
         assert!(printed.contains("* DATABASE_URL=***\n"), "{printed}");
         assert!(printed.contains("* NATS_URL=nats://***@h\n"), "{printed}");
         assert!(printed.contains("  LECTERN_SECRETS_FILE=(absent)\n"), "{printed}");

@@ -1,16 +1,13 @@
-//! What followers, timers and drains share: a durable pull consumer that is opened again whenever it ends, lanes that keep
-//! the order of each key, signs of life while the work goes on, and what becomes of a message at the end.
+//! What followers, timers and drains share: a durable pull consumer that is opened again whenever it ends, signs of life
+//! while the work goes on, and what becomes of a message at the end.
 
 use std::any::Any;
-use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::pull;
 use async_nats::jetstream::{AckKind, Message};
-use futures_util::{FutureExt, StreamExt};
 use sqlx::PgPool;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -20,8 +17,6 @@ use crate::error::Error;
 
 /// Delays before another delivery (architecture §13).
 const DELAYS_S: [u64; 5] = [1, 5, 30, 120, 600];
-/// Messages held at once; more stay with the broker, for other processes too.
-const HELD: usize = 128;
 /// Most messages handled at once, whatever the pool.
 const MOST_LANES: usize = 16;
 /// A consumer that is not open for this long is reported as an error.
@@ -46,9 +41,9 @@ pub(crate) fn database_away(error: &anyhow::Error) -> bool {
         None => error.downcast_ref::<sqlx::Error>(),
     };
     match error {
-        Some(sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::WorkerCrashed) => {
-            true
-        }
+        Some(
+            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::WorkerCrashed,
+        ) => true,
         // class 08 connection, 53 resources, 57P operator intervention
         Some(sqlx::Error::Database(database)) => database
             .code()
@@ -59,7 +54,8 @@ pub(crate) fn database_away(error: &anyhow::Error) -> bool {
 
 /// What a panicking handler said.
 pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let text =
+        panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     format!("the handler panicked: {}", text.unwrap_or("without a word"))
 }
 
@@ -108,14 +104,23 @@ impl Source {
                 Ok(open) => {
                     self.gauge(1.0);
                     if alarmed {
-                        tracing::info!(stream = self.stream, consumer = self.consumer, "the consumer is open again");
+                        tracing::info!(
+                            stream = self.stream,
+                            consumer = self.consumer,
+                            "the consumer is open again"
+                        );
                     }
                     return Some(open);
                 }
                 Err(error) => {
                     if !alarmed && since.elapsed() >= ALARM {
                         alarmed = true;
-                        tracing::error!(stream = self.stream, consumer = self.consumer, error, "no consumer is open");
+                        tracing::error!(
+                            stream = self.stream,
+                            consumer = self.consumer,
+                            error,
+                            "no consumer is open"
+                        );
                     }
                 }
             }
@@ -153,10 +158,15 @@ impl Source {
     pub fn lost(&self, error: Option<&(dyn std::error::Error + Send + Sync)>) {
         self.gauge(0.0);
         let error = error.map_or_else(|| "it ended".to_owned(), ToString::to_string);
-        tracing::debug!(stream = self.stream, consumer = self.consumer, error, "the consumer is opened again");
+        tracing::debug!(
+            stream = self.stream,
+            consumer = self.consumer,
+            error,
+            "the consumer is opened again"
+        );
     }
 
-    fn gauge(&self, open: f64) {
+    pub fn gauge(&self, open: f64) {
         let labels = [("stream", self.stream.clone()), ("consumer", self.consumer.to_owned())];
         metrics::gauge!("consumers_open", &labels).set(open);
     }
@@ -217,7 +227,11 @@ impl Source {
                 consumer: self.consumer,
                 subject: &message.subject,
                 sequence: message.info().map_or(0, |info| info.stream_sequence),
-                id: message.headers.as_ref().and_then(|h| h.get("Nats-Msg-Id")).map(|id| id.as_str().to_owned()),
+                id: message
+                    .headers
+                    .as_ref()
+                    .and_then(|h| h.get("Nats-Msg-Id"))
+                    .map(|id| id.as_str().to_owned()),
                 error,
                 attempts: delivered,
                 headers: message.headers.as_ref(),
@@ -240,130 +254,6 @@ impl Source {
 pub(crate) async fn progress<'m>(messages: impl IntoIterator<Item = &'m Arc<Message>>) {
     for message in messages {
         let _lost = message.ack_with(AckKind::Progress).await;
-    }
-}
-
-/// Handles messages until the process stops: those of one key one after the other, in the order of the stream, those of
-/// different keys at the same time.
-pub(crate) async fn run<K, H, F>(source: Source, key: K, handle: H)
-where
-    K: Fn(&Message) -> String,
-    H: Fn(Arc<Message>) -> F,
-    F: Future<Output = End> + Send + 'static,
-{
-    let mut lanes = Lanes::new(lanes(source.core.pool()));
-    let source = Arc::new(source);
-    let mut last_delivery = None;
-    while let Some(mut open) = source.open(HELD / 2).await {
-        last_delivery = open.last_delivery;
-        let mut signs_of_life = tokio::time::interval(open.progress);
-        signs_of_life.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                next = open.messages.next(), if lanes.held.len() < HELD => match next {
-                    Some(Ok(message)) => lanes.take(key(&message), Arc::new(message)),
-                    Some(Err(error)) => {
-                        source.lost(Some(&error));
-                        break;
-                    }
-                    None => {
-                        source.lost(None);
-                        break;
-                    }
-                },
-                Some(done) = lanes.running.join_next() => lanes.finished(done),
-                _ = signs_of_life.tick() => progress(lanes.held.values()).await,
-                () = source.stop.cancelled() => {
-                    while let Some(Some(Ok(message))) = open.messages.next().now_or_never() {
-                        source.settle(&message, last_delivery, End::Left).await;
-                    }
-                    break;
-                }
-            }
-            lanes.start(|message| {
-                let (source, work) = (source.clone(), handle(message.clone()));
-                async move {
-                    let end = work.await;
-                    source.settle(&message, last_delivery, end).await;
-                }
-            });
-        }
-        if source.stop.is_cancelled() {
-            break;
-        }
-    }
-    for message in lanes.leave() {
-        source.settle(&message, last_delivery, End::Left).await;
-    }
-    while lanes.running.join_next().await.is_some() {}
-}
-
-/// Messages held here, by key.
-struct Lanes {
-    /// Under way or waiting, for the signs of life.
-    held: HashMap<u64, Arc<Message>>,
-    /// A key is here as long as one of its messages is under way or waiting.
-    waiting: HashMap<String, VecDeque<(u64, Arc<Message>)>>,
-    /// Keys whose next message may start.
-    ready: VecDeque<String>,
-    running: JoinSet<(u64, String)>,
-    next: u64,
-    most: usize,
-}
-
-impl Lanes {
-    fn new(most: usize) -> Lanes {
-        Lanes {
-            held: HashMap::new(),
-            waiting: HashMap::new(),
-            ready: VecDeque::new(),
-            running: JoinSet::new(),
-            next: 0,
-            most,
-        }
-    }
-
-    fn take(&mut self, key: String, message: Arc<Message>) {
-        self.next += 1;
-        self.held.insert(self.next, message.clone());
-        let lane = self.waiting.entry(key.clone()).or_insert_with(|| {
-            self.ready.push_back(key);
-            VecDeque::new()
-        });
-        lane.push_back((self.next, message));
-    }
-
-    fn start<W>(&mut self, work: impl Fn(Arc<Message>) -> W)
-    where
-        W: Future<Output = ()> + Send + 'static,
-    {
-        while self.running.len() < self.most {
-            let Some(key) = self.ready.pop_front() else { return };
-            let Some((id, message)) = self.waiting.get_mut(&key).and_then(VecDeque::pop_front) else { continue };
-            let work = work(message);
-            self.running.spawn(async move {
-                work.await;
-                (id, key)
-            });
-        }
-    }
-
-    fn finished(&mut self, done: Result<(u64, String), tokio::task::JoinError>) {
-        // handlers' panics are caught where they are called: nothing else ends a task early
-        let Ok((id, key)) = done else { return };
-        self.held.remove(&id);
-        match self.waiting.get(&key) {
-            Some(lane) if !lane.is_empty() => self.ready.push_back(key),
-            _ => {
-                self.waiting.remove(&key);
-            }
-        }
-    }
-
-    /// What was not begun.
-    fn leave(&mut self) -> Vec<Arc<Message>> {
-        self.ready.clear();
-        self.waiting.drain().flat_map(|(_, lane)| lane).map(|(_, message)| message).collect()
     }
 }
 

@@ -18,7 +18,7 @@ use crate::consume::{self, End, Source, database_away};
 use crate::error::{Error, Unhandled};
 use crate::service::{Follower, Service};
 use crate::tx::Tx;
-use crate::{faults, telemetry};
+use crate::{faults, lanes, telemetry};
 
 /// The stream of all facts.
 const STREAM: &str = "EVENTS";
@@ -56,8 +56,9 @@ pub(crate) async fn run<A: Clone + Send + Sync + 'static>(
         Some((_, key)) => key.to_string(),
         None => message.subject.to_string(),
     };
-    consume::run(source, key, |message| {
-        let follow = Follow { app: app.clone(), core: core.clone(), service: service.clone(), stop: stop.clone() };
+    lanes::run(source, key, |message| {
+        let follow =
+            Follow { app: app.clone(), core: core.clone(), service: service.clone(), stop: stop.clone() };
         async move { follow.handle(&message).await }
     })
     .await;
@@ -78,7 +79,9 @@ impl<A: Clone + Send + Sync + 'static> Follow<A> {
         };
         let delivered = message.info().map_or(1, |info| info.delivered);
         if delivered > ATTEMPTS {
-            return End::Never(format!("given up at delivery {delivered}: those before ended without a result"));
+            return End::Never(format!(
+                "given up at delivery {delivered}: those before ended without a result"
+            ));
         }
         let head: Head = match serde_json::from_slice(&message.payload) {
             Ok(head) => head,
@@ -130,12 +133,13 @@ impl<A: Clone + Send + Sync + 'static> Follow<A> {
 /// Makes the inbox row; false when the fact had its effect before.
 async fn enter(tx: &mut Tx, consumer: &str, fact: Uuid) -> Result<bool, Error> {
     let now = tx.now();
-    let entered =
-        sqlx::query("INSERT INTO inbox (consumer, fact_id, handled_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
-            .bind(consumer)
-            .bind(fact)
-            .bind(now)
-            .execute(&mut **tx)
-            .await?;
+    let entered = sqlx::query(
+        "INSERT INTO inbox (consumer, fact_id, handled_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+    )
+    .bind(consumer)
+    .bind(fact)
+    .bind(now)
+    .execute(&mut **tx)
+    .await?;
     Ok(entered.rows_affected() == 1)
 }

@@ -55,8 +55,12 @@ struct Job {
 }
 
 impl<A: Clone + Send + Sync + 'static> Host<A> {
-    /// Joins the queue groups and answers until `leave` is cancelled; returns when the last answer is sent.
-    pub async fn serve(self: &Arc<Self>, leave: CancellationToken) -> Result<(), Error> {
+    /// Joins the queue groups, says so, and answers until `leave` is cancelled; returns when the last answer is sent.
+    pub async fn serve(
+        self: &Arc<Self>,
+        leave: CancellationToken,
+        joined: impl FnOnce(),
+    ) -> Result<(), Error> {
         let (queue, jobs) = mpsc::channel(QUEUE_LENGTH);
         let mut readers = JoinSet::new();
         for (index, endpoint) in self.service.endpoints.iter().enumerate() {
@@ -70,6 +74,8 @@ impl<A: Clone + Send + Sync + 'static> Host<A> {
             readers.spawn(self.clone().read(index, subscriber, queue.clone(), leave.clone()));
         }
         drop(queue);
+        let _flushed = self.core.bus().client().flush().await;
+        joined();
         let handled = self.clone().dispatch(jobs).await;
         while readers.join_next().await.is_some() {}
         handled.close();
@@ -181,7 +187,9 @@ impl<A: Clone + Send + Sync + 'static> Host<A> {
             if_match: None,
             existing: Arc::new(AtomicBool::new(false)),
         };
-        let came = match self.admit(endpoint, message, &mut call).await {
+        let admitted = self.admit(endpoint, message, &mut call).await;
+        telemetry::identify(&request_id, call.caller.as_ref().map(|caller| &caller.user as _));
+        let came = match admitted {
             Ok(()) => self.run(endpoint, &call, message.payload.clone()).await,
             Err(came) => came,
         };

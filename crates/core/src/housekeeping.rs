@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgConnection;
 
-use crate::error::Error;
 use crate::idempotency;
 
 /// How long published rows and inbox entries are kept (architecture §5): streams can be rebuilt from this far back.
@@ -22,17 +21,24 @@ pub(crate) struct Housekeeping {
 }
 
 impl Housekeeping {
-    /// Deletes one batch of each kind when it is time to.
-    ///
-    /// # Errors
-    /// [`Error::Sql`].
-    pub async fn step(&mut self, connection: &mut PgConnection, now: DateTime<Utc>) -> Result<(), Error> {
+    /// Deletes one batch of each kind when it is time to. A failure is no reason to stop relaying.
+    pub async fn step(&mut self, connection: &mut PgConnection, now: DateTime<Utc>) {
         if self.next.is_some_and(|at| Instant::now() < at) {
-            return Ok(());
+            return;
         }
-        let old = now - TimeDelta::days(KEPT_DAYS);
-        let answered = now - TimeDelta::hours(idempotency::KEPT_HOURS);
-        let statements = [
+        let more = delete(connection, now).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "old rows could not be deleted; trying again in a minute");
+            false
+        });
+        self.next = Some(Instant::now() + if more { Duration::ZERO } else { PAUSE });
+    }
+}
+
+/// Deletes one batch of each kind; says whether there is more.
+async fn delete(connection: &mut PgConnection, now: DateTime<Utc>) -> Result<bool, sqlx::Error> {
+    let old = now - TimeDelta::days(KEPT_DAYS);
+    let answered = now - TimeDelta::hours(idempotency::KEPT_HOURS);
+    let statements = [
             (
                 "DELETE FROM outbox_archive WHERE seq IN
                  (SELECT seq FROM outbox_archive WHERE published_at < $1 ORDER BY published_at LIMIT $2)",
@@ -49,12 +55,10 @@ impl Housekeeping {
                 answered,
             ),
         ];
-        let mut more = false;
-        for (statement, before) in statements {
-            let deleted = sqlx::query(statement).bind(before).bind(BATCH).execute(&mut *connection).await?;
-            more |= deleted.rows_affected() == BATCH as u64;
-        }
-        self.next = Some(Instant::now() + if more { Duration::ZERO } else { PAUSE });
-        Ok(())
+    let mut more = false;
+    for (statement, before) in statements {
+        let deleted = sqlx::query(statement).bind(before).bind(BATCH).execute(&mut *connection).await?;
+        more |= deleted.rows_affected() == BATCH as u64;
     }
+    Ok(more)
 }

@@ -24,7 +24,8 @@ pub(crate) async fn stored(
     claim: &Claim,
     now: DateTime<Utc>,
 ) -> Result<Option<Stored>, Error> {
-    let row: Option<(Vec<u8>, Option<i64>, bool, Vec<u8>)> = sqlx::query_as(
+    type Row = (Vec<u8>, Option<i64>, bool, Vec<u8>);
+    let row: Option<Row> = sqlx::query_as(
         "SELECT answer, version, existing, fingerprint FROM idempotency
          WHERE actor = $1 AND request = $2 AND key = $3 AND answer IS NOT NULL AND created_at > $4",
     )

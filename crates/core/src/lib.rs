@@ -23,6 +23,7 @@ mod housekeeping;
 mod idempotency;
 pub mod jwt;
 pub mod keys;
+mod lanes;
 pub mod metrics;
 pub mod pg;
 mod publish;

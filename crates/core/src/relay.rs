@@ -39,7 +39,9 @@ pub(crate) async fn run(core: App, stop: CancellationToken) {
     while !stop.is_cancelled() {
         match lead(&core, &stop).await {
             Ok(()) => failing = false,
-            Err(error) if failing => tracing::debug!(service = core.service(), %error, "the relay still fails"),
+            Err(error) if failing => {
+                tracing::debug!(service = core.service(), %error, "the relay still fails")
+            }
             Err(error) => {
                 failing = true;
                 tracing::warn!(service = core.service(), %error, "the relay stopped; trying again");
@@ -58,7 +60,8 @@ async fn lead(core: &App, stop: &CancellationToken) -> Result<(), Error> {
     let options = core.pool().connect_options();
     let mut connection = patiently(options.connect()).await?;
     // a half-dead connection must not keep the lock for hours
-    let keepalive = "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3";
+    let keepalive =
+        "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3";
     patiently(sqlx::raw_sql(keepalive).execute(&mut connection)).await?;
     let mut wakes = core
         .bus()
@@ -73,8 +76,13 @@ async fn lead(core: &App, stop: &CancellationToken) -> Result<(), Error> {
         }
     }
     tracing::info!(service = core.service(), "relaying the outbox");
-    let mut relay =
-        Relay { core, connection, paused: Paused::default(), housekeeping: Housekeeping::default(), measured: None };
+    let mut relay = Relay {
+        core,
+        connection,
+        paused: Paused::default(),
+        housekeeping: Housekeeping::default(),
+        measured: None,
+    };
     let ended = relay.work(&mut wakes, stop).await;
     gauge(core.service(), 0, 0.0);
     // closing gives the lock back at once
@@ -84,7 +92,7 @@ async fn lead(core: &App, stop: &CancellationToken) -> Result<(), Error> {
 
 async fn take_lock(connection: &mut PgConnection) -> Result<bool, Error> {
     let lock = "SELECT pg_try_advisory_lock(hashtext('lectern.relay'), hashtext(current_schema()))";
-    Ok(patiently(sqlx::query_scalar(lock).fetch_one(connection)).await?)
+    patiently(sqlx::query_scalar(lock).fetch_one(connection)).await
 }
 
 async fn patiently<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
@@ -120,10 +128,13 @@ impl Relay<'_> {
             if connected && !was_connected {
                 self.paused.forget();
             }
-            // without a broker there is nothing to try; the lock is kept alive by the measuring
-            while connected && self.relay_window().await? {}
+            // without a broker there is nothing to try
+            let more = connected && self.relay_window().await?;
             self.measure().await?;
-            self.housekeeping.step(&mut self.connection, self.core.now()).await?;
+            self.housekeeping.step(&mut self.connection, self.core.now()).await;
+            if more {
+                continue;
+            }
             if stop.is_cancelled() {
                 return Ok(());
             }
@@ -215,7 +226,11 @@ impl Relay<'_> {
         if self.measured.is_some_and(|at| at.elapsed() < MEASURE) {
             return Ok(());
         }
-        let pending = sqlx::query_as("SELECT count(*), min(created_at) FROM outbox");
+        // a long outage must not make the counting itself expensive
+        let pending = sqlx::query_as(
+            "SELECT (SELECT count(*) FROM (SELECT FROM outbox LIMIT 100000) AS counted),
+                    (SELECT created_at FROM outbox ORDER BY seq LIMIT 1)",
+        );
         let (count, oldest): (i64, Option<DateTime<Utc>>) =
             patiently(pending.fetch_one(&mut self.connection)).await?;
         let lag = oldest.map_or(0.0, |oldest| (self.core.now() - oldest).as_seconds_f64().max(0.0));
@@ -292,7 +307,12 @@ impl Paused {
             let row = lane.first();
             let (stream, key) = (self.streams.remove(&row.stream), self.keys.remove(&row.key));
             if stream.is_some() || key.is_some() {
-                tracing::info!(service, stream = row.stream, subject = row.subject, "taken by its stream again");
+                tracing::info!(
+                    service,
+                    stream = row.stream,
+                    subject = row.subject,
+                    "taken by its stream again"
+                );
             }
         }
         metrics::counter!("relay_refused_total", "service" => service).increment(refused.len() as u64);
@@ -302,7 +322,9 @@ impl Paused {
                 *broken.entry(&lane.first().stream).or_default() += 1;
             }
         }
-        broken.retain(|stream, keys| *keys > 1 && taken.iter().all(|(lane, _)| lane.first().stream != **stream));
+        broken.retain(|stream, keys| {
+            *keys > 1 && taken.iter().all(|(lane, _)| lane.first().stream != **stream)
+        });
         let mut paused = Vec::new();
         for (lane, result) in refused {
             let (row, Err(error)) = (lane.first(), result) else { continue };

@@ -41,6 +41,7 @@ impl Answer {
 
     pub fn problem(problem: &Problem, retry_after_s: Option<u32>) -> Answer {
         let mut headers = HeaderMap::new();
+        headers.insert("Content-Type", "application/problem+json");
         headers.insert(ERROR_CODE, problem.status.to_string().as_str());
         headers.insert(ERROR, header_text(&format!("{} {}", problem.error_code, problem.message)).as_str());
         if let Some(seconds) = retry_after_s {

@@ -21,6 +21,8 @@ const PROBE: Duration = Duration::from_millis(250);
 const DATABASE_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a stop waits for what is running.
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a stop waits for the relay's last round; what is left is published by the next process.
+const RELAY_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the process gives every role that it runs.
 #[derive(Clone)]
@@ -60,9 +62,11 @@ where
     });
 
     let mut tasks = JoinSet::new();
+    // the relay goes last: what is committed while the others finish is published, too
+    let (mut relaying, relay_stop) = (JoinSet::new(), CancellationToken::new());
+    relaying.spawn(relay::run(core.clone(), relay_stop.clone()));
     let stop = process.stop.clone();
     tasks.spawn(tokens.revocations().clone().watch(core.bus().clone(), stop.clone()));
-    tasks.spawn(relay::run(core.clone(), stop.clone()));
     tasks.spawn(follow::run(app.clone(), core.clone(), service.clone(), stop.clone()));
     tasks.spawn(timers::run(app.clone(), core.clone(), service.clone(), stop.clone()));
     tasks.spawn(timers::repair(app.clone(), core.clone(), service.clone(), stop.clone()));
@@ -113,12 +117,19 @@ where
             "some work did not end in time; it will be done again elsewhere"
         );
     }
+    relay_stop.cancel();
+    let _relayed = tokio::time::timeout(RELAY_PATIENCE, relaying.join_next()).await;
     discovery_stop.cancel();
     let _ended = tokio::join!(discovery, probe);
     let _flushed = core.bus().client().flush().await;
     let _drained = core.bus().client().drain().await;
     core.pool().close().await;
     Ok(())
+}
+
+/// The part that tells whether requests reach a role. Not one of the role's own, which decide whether it joins at all.
+fn serving(role: &str) -> String {
+    format!("requests to {role}/serving")
 }
 
 /// In the queue groups while ready, out of them while not; ends when the process stops.
@@ -128,6 +139,7 @@ where
 {
     let name = host.service.name();
     while !process.stop.is_cancelled() {
+        process.health.set(&serving(name), Some("not in the queue groups".to_owned()));
         if process.health.of(name).is_some() {
             tokio::select! {
                 () = tokio::time::sleep(Duration::from_millis(50)) => continue,
@@ -142,7 +154,7 @@ where
             leave.cancel();
         };
         tokio::pin!(watch);
-        let serve = host.serve(leave.clone());
+        let serve = host.serve(leave.clone(), || process.health.set(&serving(name), None));
         tokio::pin!(serve);
         let mut watching = true;
         let served = loop {

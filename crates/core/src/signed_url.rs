@@ -62,7 +62,8 @@ impl SigningKeys {
         let signature = URL_SAFE_NO_PAD.encode(hmac::sign(key, message.as_bytes()));
         let mut url = encode(path, b"/");
         let mut separator = '?';
-        for (name, value) in params.iter().copied().chain([("exp", exp.as_str()), ("kid", kid), ("sig", &signature)])
+        for (name, value) in
+            params.iter().copied().chain([("exp", exp.as_str()), ("kid", kid), ("sig", &signature)])
         {
             url.push(separator);
             url.push_str(name);

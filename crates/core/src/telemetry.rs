@@ -29,9 +29,9 @@ use crate::config::{ConfigError, ENVIRONMENT, Env, Setting};
 /// What is logged.
 pub const LOG_LEVEL: Setting = Setting {
     name: "LOG_LEVEL",
-    default: Some("info"),
+    default: Some("info,async_nats=warn"),
     secret: false,
-    help: "error, warn, info, debug or trace; per module as in info,lectern_core=debug",
+    help: "error, warn, info, debug or trace; per module as in info,async_nats=warn",
 };
 /// How it is logged.
 pub const LOG_FORMAT: Setting = Setting {
@@ -75,8 +75,9 @@ impl Drop for Guard {
 /// A setting that can't be read. Starting twice is an error, too.
 pub fn init(env: &Env) -> Result<Guard, ConfigError> {
     let text = env.require(&LOG_LEVEL)?.to_ascii_lowercase();
-    let levels: Targets =
-        text.parse().map_err(|_| ConfigError::new(LOG_LEVEL.name, format!("{text:?}; {}", LOG_LEVEL.help)))?;
+    let levels: Targets = text
+        .parse()
+        .map_err(|_| ConfigError::new(LOG_LEVEL.name, format!("{text:?}; {}", LOG_LEVEL.help)))?;
     let json = match env.require(&LOG_FORMAT)? {
         "json" => true,
         "text" => false,
@@ -148,7 +149,10 @@ pub fn consumer_span(subject: &str, headers: Option<&HeaderMap>) -> Span {
         request_id = field::Empty,
         user_id = field::Empty
     );
-    follow(&span, headers.and_then(|headers| headers.get("traceparent")).map(async_nats::HeaderValue::as_str));
+    follow(
+        &span,
+        headers.and_then(|headers| headers.get("traceparent")).map(async_nats::HeaderValue::as_str),
+    );
     span
 }
 
@@ -268,7 +272,8 @@ mod tests {
                 inject(&mut headers);
                 current_trace_id()
             });
-            let arrived = consumer_span("svc.courses.v1.courses.list", Some(&headers)).in_scope(current_trace_id);
+            let arrived =
+                consumer_span("svc.courses.v1.courses.list", Some(&headers)).in_scope(current_trace_id);
             assert!(sent.is_some());
             assert_eq!(arrived, sent);
             assert_ne!(consumer_span("svc.x", None).in_scope(current_trace_id), sent);

@@ -40,7 +40,11 @@ pub(crate) async fn run<A: Clone + Send + Sync + 'static>(
         let now = looked.as_ref().err().map(ToString::to_string);
         match (&trouble, &now) {
             (None, Some(error)) => {
-                tracing::error!(stream, error, "the timers stream can't be seen; timers ring from their rows");
+                tracing::error!(
+                    stream,
+                    error,
+                    "the timers stream can't be seen; timers ring from their rows"
+                );
             }
             (Some(_), None) => tracing::info!(stream, "the timers stream is there again"),
             _ => {}
@@ -76,15 +80,19 @@ async fn sweep<A: Clone + Send + Sync + 'static>(rings: &Rings<A>) {
     }
 }
 
+/// Id, kind, entity, due, generation, trace.
+type Armed = (Uuid, String, Uuid, DateTime<Utc>, i64, Option<String>);
+
 /// A stream that was made anew has lost what was armed: all schedules are published again.
 async fn check_epoch(core: &App, stream: &str) -> Result<(), Error> {
     let info = core.bus().jetstream().get_stream(stream).await.map_err(|e| Error::Broker(e.to_string()))?;
     let created = i64::try_from(info.cached_info().created.unix_timestamp_nanos()).unwrap_or_default();
     let epoch = DateTime::from_timestamp_nanos(created).trunc_subsecs(6);
-    let known: Option<DateTime<Utc>> = sqlx::query_scalar("SELECT epoch FROM stream_epochs WHERE stream = $1")
-        .bind(stream)
-        .fetch_optional(core.pool())
-        .await?;
+    let known: Option<DateTime<Utc>> =
+        sqlx::query_scalar("SELECT epoch FROM stream_epochs WHERE stream = $1")
+            .bind(stream)
+            .fetch_optional(core.pool())
+            .await?;
     if known == Some(epoch) {
         return Ok(());
     }
@@ -110,7 +118,7 @@ async fn arm_again(core: &App) -> Result<u64, Error> {
     let mut armed = 0;
     loop {
         let mut tx = core.begin_internal().await?;
-        let rows: Vec<(Uuid, String, Uuid, DateTime<Utc>, i64, Option<String>)> = sqlx::query_as(
+        let rows: Vec<Armed> = sqlx::query_as(
             "SELECT id, kind, entity, due_at, generation, trace FROM timers
              WHERE state = 'armed' AND id > $1 ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED",
         )

@@ -20,8 +20,8 @@ use crate::consume::{self, End, Source, database_away};
 use crate::dead::{self, Letter};
 use crate::error::{Error, Unhandled};
 use crate::service::{Ring, Service, Timer};
-use crate::telemetry;
 use crate::tx::{TimerBody, Tx};
+use crate::{lanes, telemetry};
 
 pub(crate) use crate::timer_repair::run as repair;
 
@@ -66,7 +66,7 @@ pub(crate) async fn run<A: Clone + Send + Sync + 'static>(
         Ok(Due::Ring(body)) => body.timer.to_string(),
         _ => message.subject.to_string(),
     };
-    consume::run(source, key, |message| {
+    lanes::run(source, key, |message| {
         let rings = rings.clone();
         async move { rings.handle(&message).await }
     })

@@ -1,6 +1,7 @@
 //! The token check that every role makes, gateway and workers alike: no service believes a bare header.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use lectern_subjects::identity::{CheckToken, IdentityRefusal};
@@ -87,9 +88,12 @@ impl TokenCheck {
     }
 
     async fn verify(&self, token: &str) -> Result<Verified, TokenFault> {
+        let started = Instant::now();
         let kid = jwt::key_id(token).map_err(refusal)?;
         let key = self.keys.get(&kid).await?.ok_or(TokenFault::Refused(IdentityRefusal::TokenInvalid))?;
-        let claims = jwt::verify(token, &key).map_err(refusal)?;
+        let verified = jwt::verify(token, &key).map_err(refusal);
+        metrics::histogram!("user_token_verification_duration_seconds").record(started.elapsed());
+        let claims = verified?;
         Ok(Verified { uv: claims.uv, caller: Arc::new(caller_of(claims)) })
     }
 

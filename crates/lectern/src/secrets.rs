@@ -55,7 +55,10 @@ impl Secrets {
     /// As [`Secrets::load`], and when the configuration names none.
     pub fn require(env: &Env) -> anyhow::Result<Secrets> {
         Secrets::load(env)?.with_context(|| {
-            format!("{} is required here; `lectern secrets init --file F` makes one", config::SECRETS_FILE.name)
+            format!(
+                "{} is required here; `lectern secrets init --file F` makes one",
+                config::SECRETS_FILE.name
+            )
         })
     }
 

@@ -37,7 +37,9 @@ pub(crate) async fn complete(app: App, call: Call, req: CompleteUpload) -> Outco
         path: upload.path,
         created_at: tx.now(),
     };
-    query!("UPDATE content.uploads SET state = 'complete' WHERE id = $1", upload.id.0).execute(&mut *tx).await?;
+    query!("UPDATE content.uploads SET state = 'complete' WHERE id = $1", upload.id.0)
+        .execute(&mut *tx)
+        .await?;
     query!(
         "INSERT INTO content.assets (id, owner, file_name, mime, size, sha256, path, created_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",

@@ -6,7 +6,7 @@ pub(crate) struct Kind {
     extension: &'static str,
     /// The media type that it is served as.
     pub mime: &'static str,
-    /// What sniffing may call it. Text has no signature, and a container may be named after any of its tracks.
+    /// What else sniffing may call it. Some text has no signature, and a container may be named after any of its tracks.
     sniffed: &'static [&'static str],
 }
 
@@ -20,7 +20,7 @@ const KINDS: &[Kind] = &[
         mime: "audio/mp4",
         sniffed: &["audio/m4a", "audio/x-m4a", "video/mp4", "application/mp4"],
     },
-    Kind { extension: "vtt", mime: "text/vtt", sniffed: &["text/plain"] },
+    Kind { extension: "vtt", mime: "text/vtt", sniffed: &[] },
     Kind { extension: "srt", mime: "application/x-subrip", sniffed: &["text/plain", "text/srt"] },
     Kind { extension: "pdf", mime: "application/pdf", sniffed: &[] },
     Kind { extension: "png", mime: "image/png", sniffed: &[] },
@@ -52,12 +52,13 @@ mod tests {
         assert!(matches("lesson.mp4", "video/mp4"));
         assert!(matches("lesson.m4v", "VIDEO/MP4"));
         assert!(matches("talk.m4a", "video/mp4"));
-        assert!(matches("captions.vtt", "text/plain; charset=utf-8"));
+        assert!(matches("captions.srt", "text/plain; charset=utf-8"));
         for (name, sniffed) in [
             ("lesson.mp4", "application/x-executable"),
             ("lesson.mp4", "application/octet-stream"),
             ("lesson.mp4", "video/webm"),
             ("lesson.mp4", "text/html"),
+            ("captions.vtt", "text/plain"),
             ("slides.pdf", "application/zip"),
             ("photo.png", "image/svg+xml"),
             ("photo.svg", "image/svg+xml"),

@@ -91,7 +91,9 @@ async fn check_asset(app: &App, call: &Call, id: AssetId) -> Result<(), Fault<Co
     match app.bus().call(call, &GetAsset { id }).await {
         Ok(asset) if asset.mime.starts_with("video/") => Ok(()),
         Ok(asset) => Err(bad_asset(&format!("a video is needed, the file is {}", asset.mime)).into()),
-        Err(CallError::Refused(problem)) if problem.error_code == ContentRefusal::AssetNotFound.code().code => {
+        Err(CallError::Refused(problem))
+            if problem.error_code == ContentRefusal::AssetNotFound.code().code =>
+        {
             Err(bad_asset("no such file").into())
         }
         Err(error) => Err(error.into()),

@@ -76,8 +76,9 @@ pub(crate) async fn load(db: impl PgExecutor<'_>, id: CourseId) -> Result<Option
 /// Reads a course that nobody else changes until this transaction ends. The lock comes first, in a statement of its
 /// own: a statement that waits for a row still sees the other tables as they were before it waited.
 pub(crate) async fn lock(tx: &mut Tx, id: CourseId) -> Result<Option<Course>, sqlx::Error> {
-    let locked =
-        query!("SELECT id FROM courses.courses WHERE id = $1 FOR UPDATE", id.0).fetch_optional(&mut **tx).await?;
+    let locked = query!("SELECT id FROM courses.courses WHERE id = $1 FOR UPDATE", id.0)
+        .fetch_optional(&mut **tx)
+        .await?;
     match locked {
         Some(_) => load(&mut **tx, id).await,
         None => Ok(None),

@@ -8,7 +8,7 @@ use lectern_subjects::id::CourseId;
 use lectern_subjects::page::DEFAULT_LIMIT;
 use lectern_subjects::{CommonRefusal, Page, Refusal};
 use serde_json::json;
-use sqlx::query_as;
+use sqlx::{PgPool, query_as};
 use uuid::Uuid;
 
 use crate::course::major;
@@ -59,7 +59,50 @@ pub(crate) async fn list(app: App, call: Call, req: ListCourses) -> Outcome<List
         Some(cursor) => Place::read(cursor).ok_or_else(|| invalid("/cursor", "no cursor of this list"))?,
     };
     let limit = req.limit.unwrap_or(DEFAULT_LIMIT);
-    let rows = query_as!(
+    let fetch = i64::from(limit) + 1;
+    let rows = match patterns(req.q.as_deref().unwrap_or_default()) {
+        words if words.is_empty() => newest(app.pool(), status, &after, fetch).await?,
+        words => search(app.pool(), status, &after, &words, fetch).await?,
+    };
+    let page = Page::from_rows(rows, limit as usize, |row| Place { at: row.listed_at, id: row.id.0 }.write());
+    let items = page.items.into_iter().map(CourseCard::from).collect();
+    Ok(Page { items, next_cursor: page.next_cursor })
+}
+
+/// The rows after a place, straight from the index.
+async fn newest(
+    db: &PgPool,
+    status: CourseStatus,
+    after: &Place,
+    limit: i64,
+) -> Result<Vec<Row>, sqlx::Error> {
+    query_as!(
+        Row,
+        r#"SELECT id AS "id: CourseId", title, status AS "status: CourseStatus", language, instructor_name,
+                  price_minor, currency, session_count, duration_ms, published_at,
+                  coalesce(published_at, created_at) AS "listed_at!"
+           FROM courses.courses
+           WHERE status = $1 AND (coalesce(published_at, created_at), id) < ($2, $3)
+           ORDER BY coalesce(published_at, created_at) DESC, id DESC
+           LIMIT $4"#,
+        status as CourseStatus,
+        after.at,
+        after.id,
+        limit,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// The same with words. A statement of its own: a plan that must serve both reads the whole catalogue for either.
+async fn search(
+    db: &PgPool,
+    status: CourseStatus,
+    after: &Place,
+    words: &[String],
+    limit: i64,
+) -> Result<Vec<Row>, sqlx::Error> {
+    query_as!(
         Row,
         r#"SELECT id AS "id: CourseId", title, status AS "status: CourseStatus", language, instructor_name,
                   price_minor, currency, session_count, duration_ms, published_at,
@@ -72,14 +115,11 @@ pub(crate) async fn list(app: App, call: Call, req: ListCourses) -> Outcome<List
         status as CourseStatus,
         after.at,
         after.id,
-        &patterns(req.q.as_deref().unwrap_or_default()),
-        i64::from(limit) + 1,
+        words,
+        limit,
     )
-    .fetch_all(app.pool())
-    .await?;
-    let page = Page::from_rows(rows, limit as usize, |row| Place { at: row.listed_at, id: row.id.0 }.write());
-    let items = page.items.into_iter().map(CourseCard::from).collect();
-    Ok(Page { items, next_cursor: page.next_cursor })
+    .fetch_all(db)
+    .await
 }
 
 /// One pattern per word; each must be found. What means something to LIKE is taken literally.

@@ -16,7 +16,9 @@ pub(crate) async fn publish(app: App, call: Call, req: PublishCourse) -> Outcome
         return Ok(tx.commit(course).await?);
     }
     if course.session_count == 0 {
-        return Err(CoursesRefusal::NotPublishable.because(json!({ "reason": "no course sessions yet" })).into());
+        return Err(CoursesRefusal::NotPublishable
+            .because(json!({ "reason": "no course sessions yet" }))
+            .into());
     }
     course.status = CourseStatus::Published;
     course.published_at = Some(tx.now());

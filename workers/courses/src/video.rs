@@ -21,7 +21,10 @@ const PRIVATE_NAMES: &[&str] =
 ///
 /// # Errors
 /// COURSE_2003 with the field and the reason.
-pub(crate) fn check(video_url: Option<&str>, asset_id: Option<AssetId>) -> Result<(), Refused<CoursesRefusal>> {
+pub(crate) fn check(
+    video_url: Option<&str>,
+    asset_id: Option<AssetId>,
+) -> Result<(), Refused<CoursesRefusal>> {
     let (pointer, reason) = match (video_url, asset_id) {
         (None, Some(_)) => return Ok(()),
         (Some(url), None) => match check_url(url) {
@@ -84,9 +87,8 @@ fn check_host(host: &str) -> Result<(), &'static str> {
     if last.bytes().all(|b| b.is_ascii_digit()) || number(last).is_some() {
         return check_ipv4(ipv4(host).ok_or("not an IPv4 address")?);
     }
-    let is_private = |name: &str| {
-        host == name || host.strip_suffix(name).is_some_and(|before| before.ends_with('.'))
-    };
+    let is_private =
+        |name: &str| host == name || host.strip_suffix(name).is_some_and(|before| before.ends_with('.'));
     if !host.contains('.') || PRIVATE_NAMES.iter().any(|name| is_private(name)) {
         return Err("a public host");
     }
@@ -118,7 +120,9 @@ fn number(text: &str) -> Option<u64> {
 fn check_ipv4(address: Ipv4Addr) -> Result<(), &'static str> {
     let special = match address.octets() {
         [0 | 10 | 127 | 224..=255, ..] => true,
-        [100, 64..=127, ..] | [169, 254, ..] | [172, 16..=31, ..] | [192, 168, ..] | [198, 18 | 19, ..] => true,
+        [100, 64..=127, ..] | [169, 254, ..] | [172, 16..=31, ..] | [192, 168, ..] | [198, 18 | 19, ..] => {
+            true
+        }
         [192, 0, 0 | 2, _] | [192, 88, 99, _] | [198, 51, 100, _] | [203, 0, 113, _] => true,
         // the host side of Azure's virtual machines stands in a public range
         [168, 63, 129, 16] => true,

@@ -3,7 +3,8 @@
 //! Owns enrolments, access grants, plans and subscriptions. What always holds, and which constraint holds it:
 //! one enrolment per user and course; one live subscription per user and plan (`subscriptions_one_live`); a period of a
 //! subscription begins once (`subscription_periods`); a plan's version never changes (`plans_are_immutable`); access is
-//! any grant in force, by the one definition `in_force`. Timers only tell: access ends by the clock, at the period's end.
+//! any grant in force, by the one definition `in_force`. Timers only tell: access ends by the clock at the period's end,
+//! unless the subscription renews then.
 
 mod access;
 mod courses;
@@ -42,6 +43,7 @@ pub fn service() -> Service<App> {
         .on(subscriptions::cancel::cancel)
         .follow(courses::published)
         .follow(courses::updated)
+        .follow(enrollments::completed::completed)
         .timer(subscriptions::PERIOD_END, subscriptions::period_end::period_end)
         .timer(Reminder::Week.kind(), subscriptions::remind::remind)
         .timer(Reminder::Day.kind(), subscriptions::remind::remind)

@@ -4,9 +4,11 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lectern_core::{Call, Env, Tx};
+use lectern_core::{Call, Env, Error, Tx};
 use lectern_subjects::identity::IdentityRefusal;
 use lectern_subjects::{CommonRefusal, Refusal};
+use sqlx::Postgres;
+use sqlx::pool::PoolConnection;
 
 use crate::attempts::Places;
 use crate::password::{Hashing, NotHashed};
@@ -95,17 +97,34 @@ impl App {
 
     /// Begins a request's transaction; a database that is merely busy is asked again within the deadline, at most three
     /// times (architecture §13, Retries). Nothing has been done yet, so asking again is safe.
-    pub(crate) async fn begin_patiently(&self, call: &Call) -> Result<Tx, lectern_core::Error> {
+    pub(crate) async fn begin_patiently(&self, call: &Call) -> Result<Tx, Error> {
         for attempt in 1.. {
             match self.begin(call).await {
-                Err(error) if error.is_transient() && attempt < 3 && !self.time_left(call).is_zero() => {
-                    tokio::time::sleep(Duration::from_millis(rand::random_range(20..=200))).await;
-                }
+                Err(error) if self.may_ask_again(call, attempt, &error) => pause().await,
                 begun => return begun,
             }
         }
         unreachable!("the loop ends at the third attempt")
     }
+
+    /// A connection for single statements, with the same patience.
+    pub(crate) async fn connect_patiently(&self, call: &Call) -> Result<PoolConnection<Postgres>, Error> {
+        for attempt in 1.. {
+            match self.pool().acquire().await.map_err(Error::from) {
+                Err(error) if self.may_ask_again(call, attempt, &error) => pause().await,
+                connected => return connected,
+            }
+        }
+        unreachable!("the loop ends at the third attempt")
+    }
+
+    fn may_ask_again(&self, call: &Call, attempt: u32, error: &Error) -> bool {
+        attempt < 3 && error.is_transient() && !self.time_left(call).is_zero()
+    }
+}
+
+async fn pause() {
+    tokio::time::sleep(Duration::from_millis(rand::random_range(20..=200))).await;
 }
 
 /// Why identity did not answer.

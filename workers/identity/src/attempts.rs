@@ -10,7 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use lectern_core::{Call, Tx};
 use lectern_subjects::identity::IdentityRefusal;
 use lectern_subjects::{CommonRefusal, Refusal};
-use sqlx::{PgConnection, PgPool, query, query_scalar};
+use sqlx::{PgConnection, query, query_scalar};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::app::{App, Fault};
@@ -46,10 +46,14 @@ pub(crate) async fn take(app: &App, call: &Call, account: Account) -> Result<Pla
     loop {
         let now = app.now();
         let lease = (now + LEASE).max(call.deadline + TimeDelta::seconds(5));
-        if let Some(lease) = try_take(app, account, now, lease).await? {
+        let mut connection = app.connect_patiently(call).await?;
+        if let Some(lease) = try_take(app, &mut connection, account, now, lease).await? {
             return Ok(Place { account, lease, _local: local });
         }
-        if let Some(until) = locked_until(app.pool(), account, now).await? {
+        let locked = locked_until(&mut connection, account, now).await?;
+        // waiting without a connection in hand
+        drop(connection);
+        if let Some(until) = locked {
             let seconds = (until - now).as_seconds_f64().ceil().max(1.0);
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "1 to 86400")]
             return Err(IdentityRefusal::AccountLocked.retry_after(seconds as u32).into());
@@ -68,6 +72,7 @@ fn busy() -> Fault {
 /// The lease that was given; none when the account is locked or all places are taken.
 async fn try_take(
     app: &App,
+    connection: &mut PgConnection,
     account: Account,
     now: DateTime<Utc>,
     lease: DateTime<Utc>,
@@ -96,11 +101,11 @@ async fn try_take(
         now - settings.lockout,
         i64::from(settings.max_attempts),
     );
-    given.fetch_optional(app.pool()).await
+    given.fetch_optional(connection).await
 }
 
 async fn locked_until(
-    pool: &PgPool,
+    connection: &mut PgConnection,
     account: Account,
     now: DateTime<Utc>,
 ) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
@@ -109,7 +114,7 @@ async fn locked_until(
         &account,
         now
     )
-    .fetch_optional(pool)
+    .fetch_optional(connection)
     .await
 }
 

@@ -9,13 +9,13 @@ use lectern_subjects::id::UserId;
 use lectern_subjects::identity::{IdentityRefusal, Login, TokenPair, UserLoggedIn};
 use sqlx::query;
 
+use crate::account;
 use crate::app::{App, Fault};
 use crate::attempts::{self, Place};
 use crate::auth_sessions;
 use crate::password::Verdict;
 use crate::revocation;
 use crate::tokens::{self, Bearer};
-use crate::account;
 
 /// An account whose password is to be checked.
 struct Known {
@@ -59,7 +59,7 @@ async fn sign_in(app: &App, call: &Call, req: &Login) -> Result<TokenPair, Fault
                 Verdict::Right | Verdict::Wrong => None,
             };
             let signed_in = open_session(app, call, &place, &known, rehashed).await;
-            if let Err(Fault::Broken(_) | Fault::Common(_)) = &signed_in {
+            if signed_in.is_err() {
                 place.give_back(app).await;
             }
             signed_in
@@ -73,14 +73,17 @@ async fn check_password(
     email: &str,
     password: &str,
 ) -> Result<(Option<Known>, Verdict), Fault> {
+    let mut connection = app.connect_patiently(call).await?;
     let known = query!(
         r#"SELECT id AS "id: UserId", password_hash AS "password_hash!" FROM identity.users
            WHERE email_norm = $1 AND password_hash IS NOT NULL"#,
         email
     )
-    .fetch_optional(app.pool())
+    .fetch_optional(&mut *connection)
     .await?
     .map(|row| Known { id: row.id, password_hash: row.password_hash });
+    // hashing takes long: not with a connection in hand
+    drop(connection);
     let stored = known.as_ref().map(|known| known.password_hash.as_str());
     let verdict = app.hashing().verify(password, stored, app.time_left(call)).await?;
     Ok((known, verdict))
@@ -96,7 +99,10 @@ async fn wrong(app: &App, call: &Call, place: Place, user: Option<UserId>) -> Re
     failed(reason);
     if locked {
         metrics::counter!("user_account_lockouts_total").increment(1);
-        tracing::warn!(user = user.map(|id| id.to_string()), "an account is locked: too many wrong passwords");
+        tracing::warn!(
+            user = user.map(|id| id.to_string()),
+            "an account is locked: too many wrong passwords"
+        );
     }
     Ok(IdentityRefusal::InvalidCredentials.into())
 }

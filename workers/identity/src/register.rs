@@ -1,8 +1,8 @@
 //! Sign-up with e-mail and password.
 
 use lectern_core::{Call, Outcome};
-use lectern_subjects::identity::{Register, User, UserCreated};
 use lectern_subjects::Role;
+use lectern_subjects::identity::{Register, User, UserCreated};
 
 use crate::account::{self, NewAccount, Profile};
 use crate::app::{App, Fault};

@@ -1,6 +1,5 @@
 //! Tells every role which sessions are ended, through the bucket `revoked` (`spec/protocols.md` P3).
 
-use chrono::TimeDelta;
 use lectern_core::revocation::{BUCKET, session_key};
 use lectern_subjects::id::AuthSessionId;
 use lectern_subjects::{CommonRefusal, Refusal};
@@ -9,8 +8,6 @@ use sqlx::{query, query_scalar};
 use crate::app::{App, Fault};
 use crate::auth_sessions::HANDLER_HAS;
 
-/// Entries of the bucket live as long as an access token may; longer tokens have theirs renewed this often.
-const RENEW: TimeDelta = TimeDelta::minutes(5);
 const BATCH: i64 = 100;
 
 /// Tells the bucket and waits until it has it: nothing may be answered before.
@@ -65,13 +62,9 @@ pub async fn tell_pending(app: App) -> anyhow::Result<()> {
         )
         .execute(app.pool())
         .await?;
-        query!(
-            "UPDATE identity.pending_revocations SET due_at = $2 WHERE sid = ANY($1)",
-            &told,
-            now + RENEW
-        )
-        .execute(app.pool())
-        .await?;
+        query!("UPDATE identity.pending_revocations SET due_at = $2 WHERE sid = ANY($1)", &told, now + RENEW)
+            .execute(app.pool())
+            .await?;
         if due.len() < usize::try_from(BATCH)? {
             return Ok(());
         }

@@ -177,7 +177,9 @@ fn fixed_code(env: &Env, environment: &str) -> Result<Option<String>, ConfigErro
         Some(_) if environment != "test" => {
             Err(ConfigError::new(FIXED_CODE.name, "is allowed only where ENVIRONMENT=test"))
         }
-        Some(code) if code.len() == 6 && code.bytes().all(|b| b.is_ascii_digit()) => Ok(Some(code.to_owned())),
+        Some(code) if code.len() == 6 && code.bytes().all(|b| b.is_ascii_digit()) => {
+            Ok(Some(code.to_owned()))
+        }
         Some(_) => Err(ConfigError::new(FIXED_CODE.name, "expected six digits")),
     }
 }

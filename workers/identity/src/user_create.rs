@@ -82,11 +82,12 @@ pub async fn create_user_direct(
     };
     let mut connection = pool.acquire().await?;
     let mut tx = connection.begin().await?;
-    let user = account::insert(&mut tx, &vault, &account, clock.now()).await.map_err(|fault| match fault {
-        Fault::Refused(refused) => anyhow!(refused),
-        Fault::Common(refused) => anyhow!(refused),
-        Fault::Broken(error) => error.context("the account could not be stored"),
-    })?;
+    let user =
+        account::insert(&mut tx, &vault, &account, clock.now()).await.map_err(|fault| match fault {
+            Fault::Refused(refused) => anyhow!(refused),
+            Fault::Common(refused) => anyhow!(refused),
+            Fault::Broken(error) => error.context("the account could not be stored"),
+        })?;
     let created = UserCreated { user_id: user.id, role, created_at: user.created_at };
     announce_offline(&mut tx, "identity", clock, &created, user.version).await?;
     tx.commit().await.context("the account may or may not be stored")?;

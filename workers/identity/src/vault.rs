@@ -26,7 +26,8 @@ pub(crate) struct Vault {
 impl Vault {
     /// The vault of `IDENTITY_KEK`.
     pub fn open_with(env: &Env) -> anyhow::Result<Vault> {
-        let kek = STANDARD.decode(env.require(&KEK)?.trim()).with_context(|| format!("{}: base64", KEK.name))?;
+        let kek =
+            STANDARD.decode(env.require(&KEK)?.trim()).with_context(|| format!("{}: base64", KEK.name))?;
         if kek.len() != 32 {
             return Err(anyhow!("{}: expected 32 bytes, got {}", KEK.name, kek.len()));
         }

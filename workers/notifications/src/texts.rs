@@ -38,7 +38,10 @@ impl Tells for EnrollmentCreated {
     }
 
     fn text(&self) -> Text {
-        Text::new("Welcome to your course", "You are enrolled. Start with the first session whenever you like.")
+        Text::new(
+            "Welcome to your course",
+            "You are enrolled. Start with the first session whenever you like.",
+        )
     }
 }
 
@@ -70,10 +73,12 @@ impl Tells for RenewalUpcoming {
     fn text(&self) -> Text {
         let (plan, end) = (&self.plan_name, moment(self.period_end));
         if self.auto_renew {
-            let body = format!("A new period begins on {end}. Switch off automatic renewal if you don't want it.");
+            let body =
+                format!("A new period begins on {end}. Switch off automatic renewal if you don't want it.");
             Text::new(format!("{plan} renews soon"), body)
         } else {
-            let body = format!("It ends on {end} and does not renew. Switch on automatic renewal to keep it.");
+            let body =
+                format!("It ends on {end} and does not renew. Switch on automatic renewal to keep it.");
             Text::new(format!("{plan} ends soon"), body)
         }
     }
@@ -96,7 +101,8 @@ impl Tells for SubscriptionExpired {
     }
 
     fn text(&self) -> Text {
-        let body = format!("It ended on {}. Subscribe again to go on where you left off.", moment(self.ended_at));
+        let body =
+            format!("It ended on {}. Subscribe again to go on where you left off.", moment(self.ended_at));
         Text::new(format!("{} has expired", self.plan_name), body)
     }
 }
@@ -111,7 +117,9 @@ impl Tells for SubscriptionCanceled {
         match self.reason.as_str() {
             "not_paid" => Text::new(
                 format!("Your trial of {plan} has ended"),
-                format!("It ended on {end}, and you were not charged. Subscribe to go on where you left off."),
+                format!(
+                    "It ended on {end}, and you were not charged. Subscribe to go on where you left off."
+                ),
             ),
             _ => Text::new(format!("{plan} is canceled"), format!("As you asked, it ended on {end}.")),
         }

@@ -32,8 +32,7 @@ pub(crate) async fn events(app: App, call: Call, req: SendBeats) -> Outcome<Send
 
 async fn accept(app: &App, call: &Call, req: SendBeats) -> Outcome<SendBeats> {
     let viewer = call.user()?;
-    let open =
-        viewing::find_open(app.pool(), req.id, viewer.user).await?.ok_or(PlaybackRefusal::NotFound)?;
+    let open = viewing::find_open(app.pool(), req.id, viewer.user).await?.ok_or(PlaybackRefusal::NotFound)?;
     if open.ended_at.is_some() {
         return Err(PlaybackRefusal::Closed.into());
     }
@@ -42,8 +41,8 @@ async fn accept(app: &App, call: &Call, req: SendBeats) -> Outcome<SendBeats> {
     if first <= open.accepted_seq {
         refuse_changed(app, req.id, &req.events).await?;
     }
-    let media_url = fresh_url(app, &open, call.now)
-        .map(|path| media::url(app, path, req.id, viewer, call.now));
+    let media_url =
+        fresh_url(app, &open, call.now).map(|path| media::url(app, path, req.id, viewer, call.now));
     note_life(app, req.id, last, call.now, media_url.is_some()).await?;
 
     let id = message::id(req.id, &req.events)?;
@@ -94,11 +93,7 @@ fn check(events: &[Beat], duration_ms: i64, now: DateTime<Utc>) -> Result<(), Re
             say("client_at", "before 1970");
         }
     }
-    if wrong.is_empty() {
-        Ok(())
-    } else {
-        Err(PlaybackRefusal::EventInvalid.because(Value::Array(wrong)))
-    }
+    if wrong.is_empty() { Ok(()) } else { Err(PlaybackRefusal::EventInvalid.because(Value::Array(wrong))) }
 }
 
 /// Numbers that came before must come with the same content: an event never changes.

@@ -16,8 +16,8 @@ use crate::credit::{Event, Frame, Viewing};
 use crate::message::{Beats, kind_name};
 use crate::watched;
 
-/// Playback sessions folded at the same time; the pool has five connections.
-const AT_ONCE: usize = 3;
+/// Playback sessions folded at the same time: requests must find a connection in the pool of five, too.
+const AT_ONCE: usize = 2;
 
 /// The messages of one playback session in a batch: their places in it, and what they say in the order of the stream.
 #[derive(Default)]
@@ -26,7 +26,8 @@ struct Group {
     beats: Vec<Beats>,
 }
 
-/// Folds a batch of the stream. Each playback session succeeds or fails for itself.
+/// Folds a batch of the stream. Each playback session is folded for itself; when one fails, core hands the messages in
+/// again one by one, which changes nothing for those that were folded.
 pub(crate) async fn fold(app: App, batch: Vec<Drained>) -> anyhow::Result<Vec<Verdict>> {
     let mut verdicts = vec![Verdict::Done; batch.len()];
     let mut groups: BTreeMap<(UserId, PlaybackSessionId), Group> = BTreeMap::new();
@@ -40,10 +41,10 @@ pub(crate) async fn fold(app: App, batch: Vec<Drained>) -> anyhow::Result<Vec<Ve
             Err(reason) => verdicts[place] = Verdict::Never(reason),
         }
     }
-    let mut running = JoinSet::new();
+    let (mut running, mut failed) = (JoinSet::new(), None);
     for ((viewer, session), group) in groups {
         if running.len() >= AT_ONCE {
-            settle(running.join_next().await, &mut verdicts)?;
+            settle(running.join_next().await, &mut verdicts, &mut failed)?;
         }
         let app = app.clone();
         running.spawn(async move {
@@ -52,23 +53,28 @@ pub(crate) async fn fold(app: App, batch: Vec<Drained>) -> anyhow::Result<Vec<Ve
         });
     }
     while let Some(joined) = running.join_next().await {
-        settle(Some(joined), &mut verdicts)?;
+        settle(Some(joined), &mut verdicts, &mut failed)?;
     }
-    Ok(verdicts)
+    failed.map_or(Ok(verdicts), Err)
 }
 
 type Joined = Result<(Vec<usize>, Result<(), Unhandled>), tokio::task::JoinError>;
 
-fn settle(joined: Option<Joined>, verdicts: &mut [Verdict]) -> anyhow::Result<()> {
+fn settle(
+    joined: Option<Joined>,
+    verdicts: &mut [Verdict],
+    failed: &mut Option<anyhow::Error>,
+) -> anyhow::Result<()> {
     let Some(joined) = joined else { return Ok(()) };
-    let (places, folded) = joined?;
-    let verdict = match folded {
-        Ok(()) => return Ok(()),
-        Err(Unhandled::Again(error)) => Verdict::Again(format!("{error:#}")),
-        Err(Unhandled::Never(error)) => Verdict::Never(format!("{error:#}")),
-    };
-    for place in places {
-        verdicts[place] = verdict.clone();
+    match joined? {
+        (_, Ok(())) => {}
+        // the error itself goes to core, which knows a database that is away from a message that can't be handled
+        (_, Err(Unhandled::Again(error))) => *failed = Some(error),
+        (places, Err(Unhandled::Never(error))) => {
+            for place in places {
+                verdicts[place] = Verdict::Never(format!("{error:#}"));
+            }
+        }
     }
     Ok(())
 }
@@ -115,7 +121,7 @@ async fn log(tx: &mut Tx, session: PlaybackSessionId, beats: &Beats) -> Result<(
     let added = query!(
         "INSERT INTO playback.playback_events
              (playback_session_id, seq, kind, position_ms, position_to_ms, rate, client_at, server_at, occurred_at, data)
-         SELECT $1, e.seq, e.kind, e.position_ms, e.position_to_ms, e.rate, e.client_at, $2, e.occurred_at, e.data::json
+         SELECT $1, e.seq, e.kind, e.position_ms, e.position_to_ms, e.rate, e.client_at, $2, e.occurred_at, e.data::jsonb
          FROM unnest($3::bigint[], $4::text[], $5::bigint[], $6::bigint[], $7::float8[], $8::timestamptz[],
                      $9::timestamptz[], $10::text[])
               AS e (seq, kind, position_ms, position_to_ms, rate, client_at, occurred_at, data)

@@ -26,7 +26,11 @@ pub(crate) async fn on_upload_completed(_: App, mut tx: Tx, fact: Envelope<Uploa
 ///
 /// # Errors
 /// COMMON_0010 when it can't be told.
-pub(crate) async fn path_of(app: &App, call: &Call, asset: AssetId) -> Result<String, Refused<CommonRefusal>> {
+pub(crate) async fn path_of(
+    app: &App,
+    call: &Call,
+    asset: AssetId,
+) -> Result<String, Refused<CommonRefusal>> {
     let unavailable = |error: &dyn std::fmt::Display| {
         tracing::warn!(%asset, %error, "the path of a video can't be told");
         CommonRefusal::Unavailable.retry_after(1)

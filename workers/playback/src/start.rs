@@ -132,7 +132,7 @@ async fn insert(
         "INSERT INTO playback.playback_sessions
              (id, user_id, course_id, course_session_id, media_path, video_url, duration_ms, threshold, client,
               started_at, last_seen_at, media_issued_at, last_server_at)
-         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9::text::json, $10, $10, $10, $10
+         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9::text::jsonb, $10, $10, $10, $10
          WHERE $11::bigint = 0 OR $11::bigint > (SELECT count(*) FROM playback.playback_sessions
                                  WHERE user_id = $2 AND ended_at IS NULL AND last_seen_at > $12)",
         id.0,

@@ -29,7 +29,7 @@ pub(super) struct Pairs {
 
 impl<'w> FormatFields<'w> for Pairs {
     fn format_fields<R: RecordFields>(&self, mut writer: Writer<'w>, fields: R) -> fmt::Result {
-        let mut visitor = Fields { json: self.json, message: None, pairs: String::new() };
+        let mut visitor = Fields::new(self.json);
         fields.record(&mut visitor);
         writer.write_str(&visitor.pairs)
     }
@@ -40,7 +40,7 @@ impl<'w> FormatFields<'w> for Pairs {
         fields: &tracing::span::Record<'_>,
     ) -> fmt::Result {
         let separator = if self.json { ',' } else { ' ' };
-        let mut visitor = Fields { json: self.json, message: None, pairs: String::new() };
+        let mut visitor = Fields::new(self.json);
         fields.record(&mut visitor);
         if !current.fields.is_empty() && !visitor.pairs.is_empty() {
             current.fields.push(separator);
@@ -60,9 +60,18 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let mut visitor = Fields { json: self.json, message: None, pairs: String::new() };
+        let separator = if self.json { ',' } else { ' ' };
+        let mut visitor = Fields::new(self.json);
+        for span in context.event_scope().into_iter().flat_map(|scope| scope.from_root()) {
+            let extensions = span.extensions();
+            let fields = extensions.get::<FormattedFields<Pairs>>().map_or("", |f| f.fields.as_str());
+            if !fields.is_empty() {
+                visitor.of_spans.push(separator);
+                visitor.of_spans.push_str(fields);
+            }
+        }
         event.record(&mut visitor);
-        let message = visitor.message.unwrap_or_default();
+        let message = visitor.message.take().unwrap_or_default();
         let at = self.clock.now().to_rfc3339_opts(SecondsFormat::Micros, true);
         let meta = event.metadata();
         if self.json {
@@ -81,15 +90,7 @@ where
         } else {
             write!(writer, "{} {:5} {message}", &at[11..23], meta.level())?;
         }
-        let separator = if self.json { ',' } else { ' ' };
-        let spans = context.event_scope().into_iter().flat_map(|scope| scope.from_root());
-        for span in spans {
-            let extensions = span.extensions();
-            let fields = extensions.get::<FormattedFields<Pairs>>().map_or("", |f| f.fields.as_str());
-            if !fields.is_empty() {
-                write!(writer, "{separator}{fields}")?;
-            }
-        }
+        writer.write_str(&visitor.of_spans)?;
         if !visitor.pairs.is_empty() {
             write!(writer, "{separator}{}", visitor.pairs)?;
         }
@@ -116,14 +117,24 @@ struct Fields {
     json: bool,
     message: Option<String>,
     pairs: String,
+    /// What the spans around an event show already: a name stands in a line once.
+    of_spans: String,
 }
 
 impl Fields {
+    fn new(json: bool) -> Fields {
+        Fields { json, message: None, pairs: String::new(), of_spans: String::new() }
+    }
+
     fn pair(&mut self, field: &Field, value: &dyn fmt::Display) {
+        let name = field.name();
+        let shown = if self.json { format!(",\"{name}\":") } else { format!(" {name}=") };
+        if self.of_spans.contains(&shown) {
+            return;
+        }
         if !self.pairs.is_empty() {
             self.pairs.push(if self.json { ',' } else { ' ' });
         }
-        // fields of OpenTelemetry's own naming are for the exporter
         let _infallible = if self.json {
             write!(self.pairs, "\"{}\":{value}", field.name())
         } else {
@@ -156,6 +167,7 @@ impl Fields {
 
 impl Visit for Fields {
     fn record_str(&mut self, field: &Field, value: &str) {
+        // fields of OpenTelemetry's own naming are for the exporter
         if !field.name().starts_with("otel.") {
             self.text(field, value);
         }

@@ -86,7 +86,8 @@ fn word(text: &str) -> Option<(usize, Option<String>)> {
         return Some((len, Some(HIDDEN.to_owned())));
     }
     if let Some(domain) = rest.strip_prefix('@') {
-        let host = domain.find(|c: char| !(c.is_alphanumeric() || c == '.' || c == '-')).unwrap_or(domain.len());
+        let host =
+            domain.find(|c: char| !(c.is_alphanumeric() || c == '.' || c == '-')).unwrap_or(domain.len());
         if host > 0 {
             let first: String = word.chars().take(1).collect();
             return Some((len + 1 + host, Some(format!("{first}{HIDDEN}@{}", &domain[..host]))));
@@ -109,7 +110,9 @@ fn word(text: &str) -> Option<(usize, Option<String>)> {
         _ => {
             let scheme = ["bearer ", "basic "]
                 .iter()
-                .find(|scheme| opened.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)))
+                .find(|scheme| {
+                    opened.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+                })
                 .map_or(0, |scheme| scheme.len());
             let stop = |c: char| c.is_whitespace() || ",;&)]}\"'".contains(c);
             scheme + opened[scheme..].find(stop).unwrap_or(opened.len() - scheme)

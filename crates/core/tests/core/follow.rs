@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use lectern_core::{App, Error, Followed, Service, Tx};
-use lectern_subjects::courses::{CoursePublished, SessionAdded};
 use lectern_subjects::Envelope;
+use lectern_subjects::courses::{CoursePublished, SessionAdded};
 use uuid::Uuid;
 
 use crate::world::{World, announce, course, eventually, no_faults, published};
@@ -18,14 +18,16 @@ pub const EFFECTS: &str = "CREATE TABLE enrollment.effects (
 
 /// Writes down a fact, without looking whether it was there before: the inbox has to.
 pub async fn write_down(tx: &mut Tx, fact: &Envelope<CoursePublished>) -> Result<(), Error> {
-    sqlx::query("INSERT INTO enrollment.effects (fact, key, version, title, causation) VALUES ($1, $2, $3, $4, $5)")
-        .bind(fact.event_id)
-        .bind(fact.subject_id)
-        .bind(fact.entity_version)
-        .bind(&fact.data.title)
-        .bind(fact.causation_id)
-        .execute(&mut **tx)
-        .await?;
+    sqlx::query(
+        "INSERT INTO enrollment.effects (fact, key, version, title, causation) VALUES ($1, $2, $3, $4, $5)",
+    )
+    .bind(fact.event_id)
+    .bind(fact.subject_id)
+    .bind(fact.entity_version)
+    .bind(&fact.data.title)
+    .bind(fact.causation_id)
+    .execute(&mut **tx)
+    .await?;
     Ok(())
 }
 
@@ -54,17 +56,19 @@ async fn rel_b4_a_follower_sees_each_key_in_order_while_keys_overlap() {
     let relaying = world.run(&app, Service::new("courses")).await;
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (counting, highest) = (now.clone(), most.clone());
-    let service = Service::new("enrollment").follow(move |_: App, mut tx: Tx, fact: Envelope<CoursePublished>| {
-        let (now, most) = (counting.clone(), highest.clone());
-        async move {
-            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-            // later versions would overtake if they could
-            tokio::time::sleep(Duration::from_millis(if fact.entity_version % 3 == 1 { 20 } else { 1 })).await;
-            write_down(&mut tx, &fact).await?;
-            now.fetch_sub(1, Ordering::SeqCst);
-            Ok(tx.commit_followed().await?)
-        }
-    });
+    let service =
+        Service::new("enrollment").follow(move |_: App, mut tx: Tx, fact: Envelope<CoursePublished>| {
+            let (now, most) = (counting.clone(), highest.clone());
+            async move {
+                most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                // later versions would overtake if they could
+                tokio::time::sleep(Duration::from_millis(if fact.entity_version % 3 == 1 { 20 } else { 1 }))
+                    .await;
+                write_down(&mut tx, &fact).await?;
+                now.fetch_sub(1, Ordering::SeqCst);
+                Ok(tx.commit_followed().await?)
+            }
+        });
     for version in 1..=20 {
         for key in 0..5 {
             announce(&app, course(key), "ordered", version).await;
@@ -72,7 +76,8 @@ async fn rel_b4_a_follower_sees_each_key_in_order_while_keys_overlap() {
     }
     let following = world.run(&other, service).await;
     world.until("SELECT count(*) FROM enrollment.effects", 100).await;
-    let disordered = "SELECT count(*) FROM (SELECT version, lag(version) OVER (PARTITION BY key ORDER BY place) AS before
+    let disordered =
+        "SELECT count(*) FROM (SELECT version, lag(version) OVER (PARTITION BY key ORDER BY place) AS before
         FROM enrollment.effects) AS pairs WHERE version <> coalesce(before, 0) + 1";
     assert_eq!(world.value(disordered).await, 0);
     let most = most.load(Ordering::SeqCst);
@@ -111,10 +116,11 @@ async fn a_fact_carries_what_led_to_it() {
     world.consumer("EVENTS", "courses", "evt.courses.v1.session.added.*", 6).await;
     let (app, other) = (world.app("courses").await, world.app("enrollment").await);
     // courses follows one fact and announces another one because of it
-    let service = Service::new("courses").follow(|_: App, mut tx: Tx, fact: Envelope<SessionAdded>| async move {
-        tx.announce(&published(fact.data.course_id, "because of it"), 2).await?;
-        Ok(tx.commit_followed().await?)
-    });
+    let service =
+        Service::new("courses").follow(|_: App, mut tx: Tx, fact: Envelope<SessionAdded>| async move {
+            tx.announce(&published(fact.data.course_id, "because of it"), 2).await?;
+            Ok(tx.commit_followed().await?)
+        });
     let relaying = world.run(&app, service).await;
     let following = world.run(&other, follower("enrollment")).await;
     let mut tx = app.begin_internal().await.expect("begun");
@@ -132,7 +138,8 @@ async fn a_fact_carries_what_led_to_it() {
     tx.announce(&added, 1).await.expect("announced");
     tx.commit_followed().await.expect("committed");
     world.until("SELECT count(*) FROM enrollment.effects", 1).await;
-    let cause = "SELECT count(*) FROM enrollment.effects e JOIN courses.outbox_archive o ON o.id = e.causation
+    let cause =
+        "SELECT count(*) FROM enrollment.effects e JOIN courses.outbox_archive o ON o.id = e.causation
                  WHERE o.subject LIKE 'evt.courses.v1.session.added.%'";
     assert_eq!(world.value(cause).await, 1);
     relaying.stop().await;
@@ -150,7 +157,8 @@ async fn a_fact_without_a_handler_is_acknowledged() {
     app.bus().publish(stray, "stray", Default::default(), "{}".into()).await.expect("stored");
     announce(&app, course(1), "followed", 1).await;
     world.until("SELECT count(*) FROM enrollment.effects", 1).await;
-    eventually("both are acknowledged", || async { world.open_ends("EVENTS", "enrollment").await == 0 }).await;
+    eventually("both are acknowledged", || async { world.open_ends("EVENTS", "enrollment").await == 0 })
+        .await;
     assert_eq!(world.messages("DEAD").await, 0);
     relaying.stop().await;
     following.stop().await;
@@ -177,4 +185,3 @@ async fn a_consumer_that_is_deleted_and_made_again_is_opened_again() {
     relaying.stop().await;
     following.stop().await;
 }
-

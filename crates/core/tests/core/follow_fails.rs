@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::consumer::PullConsumer;
-use async_nats::jetstream::stream::RawMessage;
+use async_nats::jetstream::message::StreamMessage;
 use futures_util::StreamExt;
 use lectern_core::{App, Service, Tx, Unhandled, dead};
 use lectern_harness::servers::Proxy;
@@ -14,7 +14,7 @@ use lectern_subjects::Envelope;
 use lectern_subjects::courses::CoursePublished;
 
 use crate::follow::{EFFECTS, follower, write_down};
-use crate::world::{World, announce, course, eventually, no_faults};
+use crate::world::{PATIENCE, World, announce, course, eventually, no_faults};
 
 const HANDLED: &str = "SELECT count(*) FROM enrollment.effects";
 
@@ -35,7 +35,12 @@ fn picky(tries: &Arc<AtomicUsize>) -> Service<App> {
             write_down(&mut tx, &fact).await?;
             match fact.data.title.as_str() {
                 "poison" => return Err(Unhandled::Never(anyhow::anyhow!("no such\r\ncurrency"))),
-                "again" => return Err(Unhandled::Again(anyhow::anyhow!("try {}", tries.fetch_add(1, Ordering::SeqCst)))),
+                "again" => {
+                    return Err(Unhandled::Again(anyhow::anyhow!(
+                        "try {}",
+                        tries.fetch_add(1, Ordering::SeqCst)
+                    )));
+                }
                 "panic" if tries.fetch_add(1, Ordering::SeqCst) == 0 => panic!("out of cheese"),
                 _ => {}
             }
@@ -44,9 +49,9 @@ fn picky(tries: &Arc<AtomicUsize>) -> Service<App> {
     })
 }
 
-async fn buried(world: &World, sequence: u64) -> RawMessage {
+async fn buried(world: &World, sequence: u64) -> StreamMessage {
     let stream = world.jetstream().await.get_stream("DEAD").await.expect("DEAD");
-    stream.get_raw_message(sequence).await.expect("a dead letter").into()
+    stream.get_raw_message(sequence).await.expect("a dead letter")
 }
 
 #[tokio::test]
@@ -64,10 +69,15 @@ async fn rel_g2_poison_goes_to_the_dead_letters_at_once_and_the_others_flow() {
     world.until(HANDLED, 57).await;
     eventually("all are settled", || async { world.open_ends("EVENTS", "enrollment").await == 0 }).await;
     assert_eq!(world.messages("DEAD").await, 4);
-    assert_eq!(world.value("SELECT count(*) FROM enrollment.inbox").await, 57, "a rolled back effect has no inbox row");
+    assert_eq!(
+        world.value("SELECT count(*) FROM enrollment.inbox").await,
+        57,
+        "a rolled back effect has no inbox row"
+    );
     for sequence in 1..=4 {
         let letter = buried(&world, sequence).await;
-        let header = |name: &str| letter.headers.get(name).map(|value| value.as_str().to_owned()).unwrap_or_default();
+        let header =
+            |name: &str| letter.headers.get(name).map(|value| value.as_str().to_owned()).unwrap_or_default();
         assert_eq!(letter.subject.as_str(), "dead.EVENTS.enrollment");
         assert_eq!(header(dead::ATTEMPTS), "1");
         assert!(header(dead::SUBJECT).starts_with("evt.courses.v1.course.published."));
@@ -76,7 +86,8 @@ async fn rel_g2_poison_goes_to_the_dead_letters_at_once_and_the_others_flow() {
             assert!(header(dead::ERROR).contains("no fact"), "{}", header(dead::ERROR));
         } else {
             assert_eq!(header(dead::ERROR), "no such  currency", "control characters are scrubbed");
-            let fact: Envelope<CoursePublished> = serde_json::from_slice(&letter.payload).expect("the payload");
+            let fact: Envelope<CoursePublished> =
+                serde_json::from_slice(&letter.payload).expect("the payload");
             assert_eq!(header(dead::FACT), fact.event_id.to_string());
             assert_eq!(header(&format!("{}ce-id", dead::ORIGINAL)), fact.event_id.to_string());
         }
@@ -107,9 +118,10 @@ async fn deliver(world: &World, times: usize) {
     let jetstream = world.jetstream().await;
     let consumer: PullConsumer =
         jetstream.get_consumer_from_stream("enrollment", "EVENTS").await.expect("the consumer");
-    let mut messages = consumer.messages().await.expect("messages");
     for _ in 0..times {
-        let message = messages.next().await.expect("a message").expect("readable");
+        // one at a time: an open pull would take the next delivery with it
+        let mut one = consumer.fetch().max_messages(1).expires(PATIENCE).messages().await.expect("a fetch");
+        let message = one.next().await.expect("a message").expect("readable");
         message.double_ack_with(AckKind::Nak(None)).await.expect("given back");
     }
 }
@@ -160,10 +172,11 @@ async fn while_its_database_is_away_a_follower_waits_and_no_delivery_is_counted(
     let _faults = no_faults().await;
     let (world, app, _) = world().await;
     let relaying = world.run(&app, Service::new("courses")).await;
-    let address = world.db.url().split('@').nth(1).and_then(|rest| rest.split('/').next()).expect("host:port");
-    let proxy = Proxy::to(address).await.expect("a proxy");
+    let address =
+        world.db.url().split('@').nth(1).and_then(|rest| rest.split('/').next()).expect("host:port");
+    let proxy = Proxy::to(address.parse().expect("an address")).await.expect("a proxy");
     let database = lectern_core::pg::Database {
-        url: proxy.in_url(world.db.url()).expect("a URL"),
+        url: proxy.in_url(world.db.url()),
         schema: "enrollment",
         password: None,
         connections: 5,
@@ -194,15 +207,16 @@ async fn a_handler_that_takes_longer_than_ack_wait_keeps_its_fact() {
     let relaying = world.run(&app, Service::new("courses")).await;
     let tries = Arc::new(AtomicUsize::new(0));
     let counted = tries.clone();
-    let slow = Service::new("enrollment").follow(move |_: App, mut tx: Tx, fact: Envelope<CoursePublished>| {
-        counted.fetch_add(1, Ordering::SeqCst);
-        async move {
-            write_down(&mut tx, &fact).await?;
-            // twice the consumer's ack_wait, within the transaction's own limits
-            tokio::time::sleep(Duration::from_millis(4200)).await;
-            Ok(tx.commit_followed().await?)
-        }
-    });
+    let slow =
+        Service::new("enrollment").follow(move |_: App, mut tx: Tx, fact: Envelope<CoursePublished>| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            async move {
+                write_down(&mut tx, &fact).await?;
+                // twice the consumer's ack_wait, within the transaction's own limits
+                tokio::time::sleep(Duration::from_millis(4200)).await;
+                Ok(tx.commit_followed().await?)
+            }
+        });
     let following = world.run(&other, slow).await;
     announce(&app, course(1), "slow", 1).await;
     world.until(HANDLED, 1).await;

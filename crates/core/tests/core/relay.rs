@@ -1,12 +1,16 @@
 //! The relay: one per schema, in the order of each key, whatever is in its way.
 
+use std::time::Duration;
+
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use futures_util::StreamExt;
-use lectern_core::Service;
-use lectern_subjects::Envelope;
+use lectern_core::bus::refusal_status;
+use lectern_core::{App, Call, Service};
 use lectern_subjects::courses::CoursePublished;
+use lectern_subjects::identity::{CheckToken, TokenState};
+use lectern_subjects::{Effect, Envelope, Request};
 
-use crate::world::{World, announce, course, eventually, no_faults, published};
+use crate::world::{World, announce, course, eventually, no_faults, outgoing, published};
 
 const PENDING: &str = "SELECT count(*) FROM courses.outbox";
 const ARCHIVED: &str = "SELECT count(*) FROM courses.outbox_archive";
@@ -18,13 +22,18 @@ const LEADERS: &str = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'
 async fn events(world: &World, count: usize) -> Vec<(String, i64, bool)> {
     let config = pull::OrderedConfig { deliver_policy: DeliverPolicy::All, ..Default::default() };
     let stream = world.jetstream().await.get_stream("EVENTS").await.expect("EVENTS");
-    let mut messages = stream.create_consumer(config).await.expect("a look").messages().await.expect("messages");
+    let mut messages =
+        stream.create_consumer(config).await.expect("a look").messages().await.expect("messages");
     let mut seen = Vec::new();
     while seen.len() < count {
         let message = messages.next().await.expect("a message").expect("readable");
         let fact: Envelope<CoursePublished> = serde_json::from_slice(&message.payload).expect("a fact");
         let id = message.headers.as_ref().and_then(|headers| headers.get("Nats-Msg-Id")).expect("an id");
-        seen.push((fact.subject_id.to_string(), fact.entity_version, id.as_str() == fact.event_id.to_string()));
+        seen.push((
+            fact.subject_id.to_string(),
+            fact.entity_version,
+            id.as_str() == fact.event_id.to_string(),
+        ));
     }
     seen
 }
@@ -33,7 +42,11 @@ async fn events(world: &World, count: usize) -> Vec<(String, i64, bool)> {
 async fn rel_b4_facts_of_one_key_keep_their_order_under_concurrency() {
     let _faults = no_faults().await;
     let world = World::new(&["courses"]).await;
-    world.db.execute("CREATE TABLE courses.things (key uuid PRIMARY KEY, version bigint NOT NULL)").await.expect("made");
+    world
+        .db
+        .execute("CREATE TABLE courses.things (key uuid PRIMARY KEY, version bigint NOT NULL)")
+        .await
+        .expect("made");
     let app = world.app("courses").await;
     for key in 0..5 {
         let insert = sqlx::query("INSERT INTO courses.things VALUES ($1, 0)").bind(course(key));
@@ -50,11 +63,12 @@ async fn rel_b4_facts_of_one_key_keep_their_order_under_concurrency() {
                     Err(error) => assert!(error.is_transient(), "{error}"),
                 }
             };
-            let version: i64 =
-                sqlx::query_scalar("UPDATE courses.things SET version = version + 1 WHERE key = $1 RETURNING version")
-                    .bind(key)
-                    .fetch_one(&mut *tx)
-                    .await?;
+            let version: i64 = sqlx::query_scalar(
+                "UPDATE courses.things SET version = version + 1 WHERE key = $1 RETURNING version",
+            )
+            .bind(key)
+            .fetch_one(&mut *tx)
+            .await?;
             tx.announce(&published(key, "ordered"), version).await?;
             tx.commit_followed().await
         })
@@ -69,7 +83,8 @@ async fn rel_b4_facts_of_one_key_keep_their_order_under_concurrency() {
     let seen = events(&world, committed as usize).await;
     for key in 0..5 {
         let key = course(key).to_string();
-        let versions: Vec<i64> = seen.iter().filter(|(of, _, _)| *of == key).map(|(_, version, _)| *version).collect();
+        let versions: Vec<i64> =
+            seen.iter().filter(|(of, _, _)| *of == key).map(|(_, version, _)| *version).collect();
         let expected: Vec<i64> = (1..=versions.len() as i64).collect();
         assert_eq!(versions, expected, "facts of {key}");
     }
@@ -187,7 +202,11 @@ async fn a_refused_row_holds_up_its_key_only() {
     assert_eq!(world.db.value(left).await.expect("read").as_deref(), Some("abcc"));
     assert_eq!(world.messages("DEAD").await, 0, "Nats-Expected-Stream refuses the wrong stream");
     // once the reason is gone the row goes, and the one behind it
-    world.db.execute("UPDATE courses.outbox SET payload = 'small' WHERE subject = 'evt.too.large'").await.expect("set");
+    world
+        .db
+        .execute("UPDATE courses.outbox SET payload = 'small' WHERE subject = 'evt.too.large'")
+        .await
+        .expect("set");
     world.until("SELECT count(*) FROM courses.outbox WHERE key = 'c'", 0).await;
     running.stop().await;
 }
@@ -233,4 +252,36 @@ async fn what_is_too_old_is_deleted_and_nothing_else() {
     world.until("SELECT count(*) FROM courses.inbox", 34).await;
     world.until("SELECT count(*) FROM courses.idempotency", 23).await;
     running.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_committed_while_the_role_stops_is_published_before_it_ends() {
+    let _faults = no_faults().await;
+    let world = World::new(&["identity"]).await;
+    let app = world.app("identity").await;
+    let began = std::sync::Arc::new(tokio::sync::Notify::new());
+    let begun = began.clone();
+    let service = Service::new("identity").on(move |app: App, call: Call, _: CheckToken| {
+        let begun = begun.clone();
+        async move {
+            begun.notify_one();
+            tokio::time::sleep(Duration::from_millis(2500)).await;
+            let mut tx = app.begin(&call).await?;
+            tx.announce(&published(course(1), "the last words"), 1).await?;
+            Ok(tx.commit(TokenState { active: true }).await?)
+        }
+    });
+    let running = world.run(&app, service).await;
+    let caller = world.bus("gateway").await;
+    let asked = tokio::spawn(async move {
+        let body = serde_json::json!({ "sid": course(1), "user": course(2) }).to_string();
+        let sent = outgoing(Duration::from_secs(30));
+        caller.request(CheckToken::SUBJECT, Effect::Unkeyed, &sent, body.into()).await
+    });
+    began.notified().await;
+    running.stop().await;
+    let answer = asked.await.expect("no panic").expect("answered");
+    assert_eq!(refusal_status(&answer), None);
+    assert_eq!(world.value("SELECT count(*) FROM identity.outbox").await, 0);
+    assert_eq!(world.messages("EVENTS").await, 1);
 }

@@ -144,12 +144,8 @@ impl World {
     }
 
     pub async fn app(&self, service: &'static str) -> App {
-        let database = pg::Database {
-            url: self.db.url().to_owned(),
-            schema: service,
-            password: None,
-            connections: 10,
-        };
+        let database =
+            pg::Database { url: self.db.url().to_owned(), schema: service, password: None, connections: 10 };
         App::new(service, database.pool().expect("a pool"), self.bus(service).await, Clock::default())
     }
 

@@ -146,9 +146,9 @@ fn ports() -> Finding {
         return Good("in use by the stack".into());
     }
     let taken: Vec<String> =
-        [3000, 4222, 5433, 8222, 9464].iter().filter(|it| !is_free(**it)).map(u16::to_string).collect();
+        [3000, 3001, 4222, 5433, 8222].iter().filter(|it| !is_free(**it)).map(u16::to_string).collect();
     match taken.is_empty() {
-        true => Good("3000, 4222, 5433, 8222 and 9464 are free".into()),
+        true => Good("3000, 3001, 4222, 5433 and 8222 are free".into()),
         false => Note(format!("taken: {}; ./dev up uses the next free ones", taken.join(", "))),
     }
 }

@@ -8,7 +8,7 @@ use super::progress::Progress;
 
 /// What is asked for first, by name.
 const USUAL: [(&str, u16); 5] =
-    [("http", 3000), ("admin", 9464), ("nats", 4222), ("nats_monitor", 8222), ("postgres", 5433)];
+    [("http", 3000), ("admin", 3001), ("nats", 4222), ("nats_monitor", 8222), ("postgres", 5433)];
 
 /// A free port for each name: the last start's, else the usual one, else the next free one, and says so.
 pub fn choose(

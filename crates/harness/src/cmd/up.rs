@@ -89,8 +89,9 @@ impl Up {
         roles::lectern(state, &["migrate"])?;
         progress.say("the database is migrated");
 
-        let config = dir.join("nats-config").to_string_lossy().into_owned();
-        roles::lectern(state, &["nats-config", "--dir", &config])?;
+        let path = |name: &str| dir.join(name).to_string_lossy().into_owned();
+        let (config, store) = (path("nats-config"), path("nats/jetstream"));
+        roles::lectern(state, &["nats-config", "--dir", &config, "--store-dir", &store])?;
         let (nats, nats_monitor) = servers::start_nats(&found, dir, state, progress).await?;
         state.env.insert("NATS_URL".into(), nats.clone());
         state.env.insert("NATS_MONITOR_URL".into(), nats_monitor.clone());

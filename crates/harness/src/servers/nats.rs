@@ -15,7 +15,7 @@ use super::watchdog::Watchdog;
 /// Where and how a server runs.
 #[derive(Debug, Clone)]
 pub struct NatsOptions {
-    /// Its own directory: `jetstream` inside it holds the streams.
+    /// Its own directory: `jetstream` inside it holds the streams, unless the configuration names a `store_dir`.
     pub dir: PathBuf,
     /// Client and monitoring port on loopback; `None`: the server finds free ones.
     pub ports: Option<(u16, u16)>,
@@ -58,11 +58,15 @@ impl NatsServer {
         let mut launch = Launch::new("nats-server", &binary.program, &options.dir);
         launch.detached = options.detached;
         launch.watchdog = options.watchdog.clone().map(|watchdog| (watchdog, "KILL"));
-        launch = launch.args(["-a", "127.0.0.1", "-p", &client, "-m", &monitor, "-js"]);
-        launch = launch.args(["-sd".into(), options.dir.join("jetstream").into_os_string()]);
+        launch = launch.args(["-a", "127.0.0.1", "-p", &client, "-m", &monitor]);
         launch = launch.args(["--ports_file_dir".into(), options.dir.clone().into_os_string()]);
+        let configured = options.config.as_ref().map(fs::read_to_string).transpose()?.unwrap_or_default();
         if let Some(config) = &options.config {
             launch = launch.args(["-c".into(), config.clone().into_os_string()]);
+        }
+        // the server refuses a store that is named in both places
+        if !configured.contains("store_dir") {
+            launch = launch.args(["-js", "-sd"]).args([options.dir.join("jetstream").into_os_string()]);
         }
         let process = launch.start()?;
         let ports = options.ports.unwrap_or_default();

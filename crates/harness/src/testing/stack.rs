@@ -18,7 +18,7 @@ use super::mailbox::Mailbox;
 use super::role_process::RoleProcess;
 use super::servers::Nats;
 use super::stack_options::StackOptions;
-use super::template::Template;
+use super::template::{ROLE_CONNECTIONS, Template};
 use crate::servers::{Launch, tail};
 
 /// A running Lectern. Dropping it kills the processes and forgets the data; in a failing test it prints their logs first.
@@ -68,6 +68,7 @@ impl Stack {
         let file = |name: &str| room.path().join(name).to_string_lossy().into_owned();
 
         let mut env = options.env;
+        env.insert(ROLE_CONNECTIONS.0.into(), ROLE_CONNECTIONS.1.into());
         env.insert("DATABASE_URL".into(), database.url().to_owned());
         env.insert("LECTERN_SECRETS_FILE".into(), template.secrets.to_string_lossy().into_owned());
         env.insert("MEDIA_ROOT".into(), file("media"));

@@ -11,6 +11,9 @@ use ring::digest::{SHA256, digest};
 use super::cluster::TestCluster;
 use super::database::run;
 
+/// PostgreSQL counts a role's connections over the whole cluster, which many stacks share.
+pub(super) const ROLE_CONNECTIONS: (&str, &str) = ("DATABASE_ROLE_CONNECTIONS", "450");
+
 /// A migrated database nobody connects to, and the secrets that its roles were made with.
 #[derive(Debug, Clone)]
 pub(super) struct Template {
@@ -46,6 +49,7 @@ impl Template {
         run(&admin, &format!("CREATE DATABASE {name}")).await?;
         let mut migrate = Command::new(lectern);
         migrate.arg("migrate").env("ENVIRONMENT", "test").env("DATABASE_URL", cluster.url(name));
+        migrate.env(ROLE_CONNECTIONS.0, ROLE_CONNECTIONS.1);
         ran(migrate.env("LECTERN_SECRETS_FILE", &self.secrets).current_dir(cluster.dir()))?;
         // a template with a guest can't be cloned
         run(&admin, &format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false")).await

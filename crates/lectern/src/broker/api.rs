@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use async_nats::jetstream;
+use lectern_core::Clock;
 use lectern_core::bus::{Bus, BusConfig};
 use lectern_core::config::{self, Env};
-use lectern_core::Clock;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
@@ -59,7 +59,8 @@ pub enum Change {
 /// What the broker says.
 pub async fn stream(jetstream: &jetstream::Context, wanted: &Map<String, Value>) -> anyhow::Result<Change> {
     let name = wanted.get("name").and_then(Value::as_str).context("a stream without a name")?;
-    let Some(info) = ask(jetstream, &format!("STREAM.INFO.{name}"), &json!({}), "stream not found").await? else {
+    let Some(info) = ask(jetstream, &format!("STREAM.INFO.{name}"), &json!({}), "stream not found").await?
+    else {
         request(jetstream, &format!("STREAM.CREATE.{name}"), &Value::Object(wanted.clone())).await?;
         return Ok(Change::Created);
     };

@@ -50,6 +50,7 @@ impl Permissions {
         self.may_publish([GetJwks::SUBJECT, CheckToken::SUBJECT]);
         self.may_publish([
             format!("$JS.API.STREAM.INFO.{stream}"),
+            format!("$JS.API.CONSUMER.CREATE.{stream}"),
             format!("$JS.API.CONSUMER.CREATE.{stream}.>"),
             format!("$JS.API.CONSUMER.INFO.{stream}.*"),
             format!("$JS.API.CONSUMER.DELETE.{stream}.*"),

@@ -65,7 +65,10 @@ pub fn consumers(tables: &[Table]) -> anyhow::Result<Vec<(String, Wanted)>> {
         }
         if !table.timers.is_empty() {
             let due = format!("timers.{}.due.>", table.service);
-            all.push((subject::timer_stream(table.service), durable("due", &[due], TIMER_DELIVERIES, IN_HAND)?));
+            all.push((
+                subject::timer_stream(table.service),
+                durable("due", &[due], TIMER_DELIVERIES, IN_HAND)?,
+            ));
         }
         for drain in &table.drains {
             let in_hand = IN_HAND.max(drain.batch * 4);
@@ -112,7 +115,8 @@ fn durable(name: &str, filters: &[String], deliveries: u32, in_hand: usize) -> a
 fn times(config: &mut Wanted) -> anyhow::Result<()> {
     for field in TIMES {
         if let Some(text) = config.get(field).and_then(Value::as_str) {
-            let nanos = nanoseconds(text).with_context(|| format!("{field}: {text:?} is no time such as 90d, 30m, 10s"))?;
+            let nanos = nanoseconds(text)
+                .with_context(|| format!("{field}: {text:?} is no time such as 90d, 30m, 10s"))?;
             config.insert(field.to_owned(), json!(nanos));
         }
     }
@@ -146,9 +150,18 @@ mod tests {
     fn every_stream_file_is_read_and_no_timer_stream_has_a_limit() {
         let streams = streams(&Env::default(), &roles::tables()).unwrap();
         let names: Vec<&str> = streams.iter().filter_map(|stream| stream["name"].as_str()).collect();
-        assert!(["EVENTS", "PLAYBACK", "DEAD", "KV_revoked", "TIMERS_ENROLLMENT"].iter().all(|n| names.contains(n)));
-        for stream in streams.iter().filter(|stream| stream["name"].as_str().is_some_and(|n| n.starts_with("TIMERS"))) {
-            assert_eq!((&stream["max_age"], &stream["max_msgs"], &stream["max_bytes"]), (&json!(0), &json!(-1), &json!(-1)));
+        assert!(
+            ["EVENTS", "PLAYBACK", "DEAD", "KV_revoked", "TIMERS_ENROLLMENT"]
+                .iter()
+                .all(|n| names.contains(n))
+        );
+        for stream in
+            streams.iter().filter(|stream| stream["name"].as_str().is_some_and(|n| n.starts_with("TIMERS")))
+        {
+            assert_eq!(
+                (&stream["max_age"], &stream["max_msgs"], &stream["max_bytes"]),
+                (&json!(0), &json!(-1), &json!(-1))
+            );
         }
     }
 }

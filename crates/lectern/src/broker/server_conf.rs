@@ -92,7 +92,9 @@ pub fn users_conf(
     tools: &[Tool],
     key: impl Fn(&str) -> anyhow::Result<String>,
 ) -> anyhow::Result<String> {
-    let mut text = String::from("# Made by `lectern nats-config` from the contract; make it anew rather than edit it.\nusers: [\n");
+    let mut text = String::from(
+        "# Made by `lectern nats-config` from the contract; make it anew rather than edit it.\nusers: [\n",
+    );
     for (name, rights) in users(with_development_tools) {
         user(&mut text, name, &key(name)?, &rights);
     }
@@ -110,11 +112,8 @@ fn user(text: &mut String, name: &str, key: &str, rights: &Permissions) {
         let quoted: Vec<String> = subjects.iter().map(|subject| format!("{subject:?}")).collect();
         quoted.join(",\n                ")
     };
-    let answers = if rights.answers {
-        "\n            allow_responses: { max: 1, expires: \"30s\" }"
-    } else {
-        ""
-    };
+    let answers =
+        if rights.answers { "\n            allow_responses: { max: 1, expires: \"30s\" }" } else { "" };
     // writing to a string can't fail
     let _infallible = write!(
         text,

@@ -54,7 +54,8 @@ impl Tool {
             ensure!(filter.starts_with("evt."), "--follow {filter}: a tool follows evt.… only");
         }
         for subject in self.calls.iter().chain(&self.publishes).chain(&self.follows) {
-            let token = |t: &str| !t.is_empty() && t.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\');
+            let token =
+                |t: &str| !t.is_empty() && t.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\');
             ensure!(subject.split('.').all(token), "{subject:?} is no subject");
         }
         Ok(())

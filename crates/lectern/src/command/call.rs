@@ -45,7 +45,11 @@ pub async fn call(env: &Env, args: Args) -> anyhow::Result<()> {
         body.clear();
         std::io::stdin().read_to_string(&mut body).context("reading standard input")?;
     }
-    ensure!(args.subject.starts_with("svc."), "{} is no request: requests are svc.<service>.v<n>.…", args.subject);
+    ensure!(
+        args.subject.starts_with("svc."),
+        "{} is no request: requests are svc.<service>.v<n>.…",
+        args.subject
+    );
     let known = lectern_subjects::requests().find(|request| request.subject == args.subject);
     let bus = api::connect(env, "tools").await?;
     let clock = Clock::default();

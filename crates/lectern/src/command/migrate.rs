@@ -45,7 +45,11 @@ pub async fn migrate(env: &Env, args: &Args) -> anyhow::Result<()> {
     let mut owner = PgConnection::connect_with(&options).await.context("DATABASE_URL")?;
     let version: i32 =
         sqlx::query_scalar("SELECT current_setting('server_version_num')::int").fetch_one(&mut owner).await?;
-    ensure!(version >= 150_000, "DATABASE_URL: PostgreSQL 15 or newer is needed, this is {}", version / 10_000);
+    ensure!(
+        version >= 150_000,
+        "DATABASE_URL: PostgreSQL 15 or newer is needed, this is {}",
+        version / 10_000
+    );
     sqlx::query("SELECT pg_advisory_lock($1)").bind(LOCK).execute(&mut owner).await?;
     match &args.direction {
         None | Some(Direction::Up) => up(env, &mut owner, &options).await?,
@@ -74,14 +78,21 @@ async fn up(env: &Env, owner: &mut PgConnection, options: &PgConnectOptions) -> 
     for role in roles::ROLES {
         let Some(migrations) = role.migrations else { continue };
         let schema = role.name;
-        sqlx::raw_sql(sqlx::AssertSqlSafe(format!("CREATE SCHEMA IF NOT EXISTS {schema}"))).execute(&mut *owner).await?;
+        sqlx::raw_sql(sqlx::AssertSqlSafe(format!("CREATE SCHEMA IF NOT EXISTS {schema}")))
+            .execute(&mut *owner)
+            .await?;
         if let Some(secrets) = &secrets {
             let password = secrets.database.get(schema).with_context(|| {
-                format!("the secrets file has no database password of {schema}; `lectern secrets init` adds it")
+                format!(
+                    "the secrets file has no database password of {schema}; `lectern secrets init` adds it"
+                )
             })?;
-            sign_in(owner, schema, password, limit).await.with_context(|| format!("role lectern_{schema}"))?;
+            sign_in(owner, schema, password, limit)
+                .await
+                .with_context(|| format!("role lectern_{schema}"))?;
         }
-        let mut connection = PgConnection::connect_with(&options.clone().options([("search_path", schema)])).await?;
+        let mut connection =
+            PgConnection::connect_with(&options.clone().options([("search_path", schema)])).await?;
         let before = applied(&mut connection).await?;
         combined(migrations).run(&mut connection).await.with_context(|| format!("migrating {schema}"))?;
         let after = applied(&mut connection).await?;
@@ -91,7 +102,10 @@ async fn up(env: &Env, owner: &mut PgConnection, options: &PgConnectOptions) -> 
         }
         match after.len() - before.len() {
             0 => println!("unchanged  {schema}, at {}", after.last().copied().unwrap_or_default()),
-            new => println!("migrated   {schema}: {new} applied, at {}", after.last().copied().unwrap_or_default()),
+            new => println!(
+                "migrated   {schema}: {new} applied, at {}",
+                after.last().copied().unwrap_or_default()
+            ),
         }
     }
     if secrets.is_none() {
@@ -102,7 +116,10 @@ async fn up(env: &Env, owner: &mut PgConnection, options: &PgConnectOptions) -> 
 
 /// The role's sign-in, with its password and its limit as they are now.
 async fn sign_in(owner: &mut PgConnection, schema: &str, password: &str, limit: u16) -> anyhow::Result<()> {
-    ensure!(password.bytes().all(|b| b.is_ascii_alphanumeric()), "its password may have letters and digits only");
+    ensure!(
+        password.bytes().all(|b| b.is_ascii_alphanumeric()),
+        "its password may have letters and digits only"
+    );
     let role = format!("lectern_{schema}");
     let exists: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)")
         .bind(&role)
@@ -138,11 +155,15 @@ async fn down(options: &PgConnectOptions, name: &str) -> anyhow::Result<()> {
     let Some(Role { migrations: Some(migrations), .. }) = role else {
         bail!("there is no role {name:?} with a schema");
     };
-    let mut connection = PgConnection::connect_with(&options.clone().options([("search_path", name)])).await?;
+    let mut connection =
+        PgConnection::connect_with(&options.clone().options([("search_path", name)])).await?;
     let versions = applied(&mut connection).await?;
     let Some(last) = versions.last() else { bail!("{name}: nothing to undo") };
     let before = versions.iter().rev().nth(1).copied().unwrap_or(0);
-    combined(migrations).undo(&mut connection, before).await.with_context(|| format!("undoing {last} of {name}"))?;
+    combined(migrations)
+        .undo(&mut connection, before)
+        .await
+        .with_context(|| format!("undoing {last} of {name}"))?;
     println!("undone     {name}: {last}, now at {before}");
     Ok(connection.close().await?)
 }

@@ -14,7 +14,9 @@ use crate::secrets::Secrets;
 ///
 /// Writes server.conf, system.conf and users.conf. Flags of nats-server override ports and directories in it.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  lectern nats-config --dir /etc/lectern/nats --store-dir /var/lib/nats\n  nats-server -c /etc/lectern/nats/server.conf")]
+#[command(
+    after_help = "Example:\n  lectern nats-config --dir /etc/lectern/nats --store-dir /var/lib/nats\n  nats-server -c /etc/lectern/nats/server.conf"
+)]
 pub struct Args {
     /// Where to write; made when it isn't there.
     #[arg(long, value_name = "DIR")]

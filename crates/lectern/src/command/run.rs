@@ -23,7 +23,9 @@ use crate::secrets::Secrets;
 
 /// Run roles in this process until SIGTERM: then finish what was begun (at most 30 s) and go. A second signal ends it at once.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  lectern run --roles all\n  lectern run --roles courses,content\n  lectern --config /etc/lectern/env run --roles gateway")]
+#[command(
+    after_help = "Examples:\n  lectern run --roles all\n  lectern run --roles courses,content\n  lectern --config /etc/lectern/env run --roles gateway"
+)]
 pub struct Args {
     /// `all`, or names separated by commas: identity, courses, content, playback, enrollment, notifications, gateway.
     #[arg(long, value_name = "ROLES")]
@@ -53,7 +55,8 @@ pub async fn run(mut env: Env, args: Args) -> anyhow::Result<()> {
     let mut parts = Vec::with_capacity(roles.len());
     for role in roles {
         process.health.set(&self_test::part(role.name), Some("starting".to_owned()));
-        parts.push((role, assemble(role, &env, secrets.as_ref(), &clock, &process).await.context(role.name)?));
+        parts
+            .push((role, assemble(role, &env, secrets.as_ref(), &clock, &process).await.context(role.name)?));
     }
     let address: SocketAddr = env.parse(&admin::ADMIN_ADDR)?;
     let listener = admin::bind(address).await?;
@@ -83,7 +86,9 @@ async fn assemble(
     clock: &Clock,
     process: &Process,
 ) -> anyhow::Result<Parts> {
-    let missing = |what: &str| format!("the secrets file has no {what} of {}; `lectern secrets init` adds it", role.name);
+    let missing = |what: &str| {
+        format!("the secrets file has no {what} of {}; `lectern secrets init` adds it", role.name)
+    };
     let nkey = match secrets {
         Some(secrets) => Some(secrets.nats.get(role.name).cloned().with_context(|| missing("broker key"))?),
         None => None,
@@ -91,7 +96,9 @@ async fn assemble(
     let pool = match role.migrations {
         Some(_) => {
             let password = match secrets {
-                Some(s) => Some(s.database.get(role.name).cloned().with_context(|| missing("database password"))?),
+                Some(s) => {
+                    Some(s.database.get(role.name).cloned().with_context(|| missing("database password"))?)
+                }
                 None => None,
             };
             let connections: u32 = env.parse(&config::DATABASE_POOL_SIZE)?;
@@ -153,7 +160,8 @@ async fn supervise(
 
 /// SIGTERM or SIGINT stops in order; the second one at once.
 async fn stop_on_signal(stop: CancellationToken) {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
         tracing::error!("signals can't be received: this process can only be killed");
         return;

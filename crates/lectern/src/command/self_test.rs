@@ -63,7 +63,11 @@ async fn watch_violations(role: &str, bus: &Bus, process: &Process) {
     loop {
         let now = bus.permission_violations();
         if now > known {
-            tracing::error!(role, refused = now - known, "the broker refused subjects: the rights do not fit the contract");
+            tracing::error!(
+                role,
+                refused = now - known,
+                "the broker refused subjects: the rights do not fit the contract"
+            );
             known = now;
         }
         tokio::select! {

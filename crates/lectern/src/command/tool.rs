@@ -22,7 +22,9 @@ use crate::secrets::Secrets;
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Add a tool. Prints its key and its token once, as JSON; neither is kept.
-    #[command(after_help = "Example:\n  lectern tool add crm --nats-dir /etc/lectern/nats --server-pid /run/nats.pid \\\n    --call svc.courses.v1.courses.list --follow 'evt.enrollment.v1.subscription.*.*'")]
+    #[command(
+        after_help = "Example:\n  lectern tool add crm --nats-dir /etc/lectern/nats --server-pid /run/nats.pid \\\n    --call svc.courses.v1.courses.list --follow 'evt.enrollment.v1.subscription.*.*'"
+    )]
     Add {
         /// Its name, 1 to 40 of a-z, 0-9 and -.
         name: String,
@@ -63,7 +65,7 @@ pub enum Command {
         #[command(flatten)]
         ttl: Ttl,
     },
-    /// Remove a tool: its keys are refused from now on, its consumer is deleted.
+    /// Remove a tool: its keys and tokens are refused from now on, its consumer is deleted.
     Remove {
         /// The tool.
         name: String,
@@ -89,8 +91,14 @@ pub async fn tool(env: &Env, command: Command) -> anyhow::Result<()> {
             let mut all = tools::read(&server.nats_dir)?;
             ensure!(all.iter().all(|tool| tool.name != name), "there is a tool {name} already");
             let key = KeyPair::new_user();
-            let tool =
-                Tool { name, keys: vec![key.public_key()], role: role.to_string(), calls, publishes, follows };
+            let tool = Tool {
+                name,
+                keys: vec![key.public_key()],
+                role: role.to_string(),
+                calls,
+                publishes,
+                follows,
+            };
             tool.check()?;
             let token = token::issue(env, &tool.name, &[role], ttl.seconds()?).await?;
             if !tool.follows.is_empty() {
@@ -133,7 +141,8 @@ pub async fn tool(env: &Env, command: Command) -> anyhow::Result<()> {
                 let subject = format!("CONSUMER.DELETE.EVENTS.{}", tool.consumer());
                 api::request(bus.jetstream(), &subject, &json!({})).await?;
             }
-            println!("removed {name}; its service token ends by itself or with `lectern token revoke`");
+            let ended = token::revoke(env, &name).await?;
+            println!("removed {name} and ended {ended} of its tokens");
             Ok(())
         }
     }

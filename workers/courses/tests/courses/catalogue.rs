@@ -75,7 +75,10 @@ async fn money_is_exact_and_half_a_price_is_refused() {
         assert_eq!(read.json, course.json);
     }
     for free in [create(Value::Null, Value::Null).await.ok(), create(json!(0), json!("USD")).await.ok()] {
-        assert_eq!([&free.json["price"], &free.json["price_minor"], &free.json["currency"]], [&Value::Null; 3]);
+        assert_eq!(
+            [&free.json["price"], &free.json["price_minor"], &free.json["currency"]],
+            [&Value::Null; 3]
+        );
     }
     let made = world.count("SELECT count(*) FROM courses.courses").await;
     for (price, currency, pointer) in [
@@ -105,7 +108,11 @@ async fn bad_shapes_are_refused_at_their_field() {
         (CREATE, json!({ "title": "x" }), "/description"),
         (CREATE, json!({ "title": 7, "description": "" }), "/title"),
         (CREATE, json!({ "title": "x", "description": "", "colour": "red" }), "/colour"),
-        (CREATE, json!({ "title": "x", "description": "", "instructor": { "name": "" } }), "/instructor/name"),
+        (
+            CREATE,
+            json!({ "title": "x", "description": "", "instructor": { "name": "" } }),
+            "/instructor/name",
+        ),
         (CREATE, json!({ "title": "x", "description": "", "language": "english!" }), "/language"),
         (UPDATE, json!({ "id": id, "title": "" }), "/title"),
         (UPDATE, json!({ "id": id, "price": 5 }), "/price"),

@@ -163,7 +163,8 @@ async fn learning_e8_positions_are_1_to_n_without_gap_under_50_concurrent_adds()
     assert_eq!(positions, (1..=50).collect::<Vec<_>>());
 
     let list = operator.asks(SESSIONS, json!({ "course_id": id })).await.ok();
-    let listed: Vec<_> = list.items().iter().map(|session| session["position"].as_i64().unwrap_or(0)).collect();
+    let listed: Vec<_> =
+        list.items().iter().map(|session| session["position"].as_i64().unwrap_or(0)).collect();
     assert_eq!(listed, positions);
     let course = operator.asks(GET, json!({ "id": id })).await.ok();
     assert_eq!((&course.json["session_count"], &course.json["version"]), (&json!(50), &json!(51)));

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use lectern_core::Tx;
-use lectern_subjects::enrollment::Scope;
+use lectern_subjects::enrollment::{Scope, Subscription};
 use lectern_subjects::id::{CourseId, EnrollmentId, SubscriptionId, UserId};
 use sqlx::{PgConnection, query, query_as, query_scalar};
 use uuid::Uuid;
@@ -19,7 +19,9 @@ pub(crate) struct InForce {
 /// Makes everything that changes or counts one user's grants happen one after the other, until the transaction ends.
 /// Taken before any row lock, so that two of them can't wait for each other.
 pub(crate) async fn lock_user(db: &mut PgConnection, user: UserId) -> Result<(), sqlx::Error> {
-    query!("SELECT pg_advisory_xact_lock(hashtextextended($1::uuid::text, 0))", user.0).execute(db).await?;
+    query!("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", format!("enrollment/user/{user}"))
+        .execute(db)
+        .await?;
     Ok(())
 }
 
@@ -34,7 +36,7 @@ pub(crate) async fn covering(
         InForce,
         "SELECT source_type AS source, ends_at AS until FROM enrollment.access_grants
          WHERE user_id = $1 AND (scope_id = $2 OR scope_id IS NULL)
-           AND enrollment.in_force(starts_at, ends_at, revoked_at, $3)
+           AND enrollment.in_force(starts_at, ends_at, renews, revoked_at, $3)
          ORDER BY ends_at DESC NULLS FIRST LIMIT 1",
         user.0,
         course.0,
@@ -55,7 +57,7 @@ pub(crate) async fn covered_by_ended_subscription(
         r#"SELECT EXISTS (
              SELECT FROM enrollment.access_grants
              WHERE user_id = $1 AND (scope_id = $2 OR scope_id IS NULL) AND source_type = 'subscription'
-               AND (ends_at <= $3 OR revoked_at IS NOT NULL)
+               AND NOT enrollment.in_force(starts_at, ends_at, renews, revoked_at, $3)
            ) AS "ended!""#,
         user.0,
         course.0,
@@ -87,14 +89,12 @@ pub(crate) async fn grant_free(
     Ok(())
 }
 
-/// Grants a plan's scope to a subscriber until the period ends.
+/// Grants a plan's scope to a new subscription until its period ends.
 pub(crate) async fn grant_scope(
     tx: &mut Tx,
-    user: UserId,
     scope: &Scope,
-    subscription: SubscriptionId,
-    starts_at: DateTime<Utc>,
-    ends_at: DateTime<Utc>,
+    subscription: &Subscription,
+    renews: bool,
 ) -> Result<(), sqlx::Error> {
     let (kind, places): (_, Vec<Option<Uuid>>) = match scope {
         Scope::Catalog => ("catalog", vec![None]),
@@ -103,33 +103,38 @@ pub(crate) async fn grant_scope(
     let ids: Vec<Uuid> = places.iter().map(|_| tx.app().new_id()).collect();
     query!(
         "INSERT INTO enrollment.access_grants
-           (id, user_id, scope_type, scope_id, source_type, source_id, starts_at, ends_at)
-         SELECT id, $3, $4, place, 'subscription', $5, $6, $7 FROM UNNEST($1::uuid[], $2::uuid[]) AS one (id, place)
+           (id, user_id, scope_type, scope_id, source_type, source_id, starts_at, ends_at, renews)
+         SELECT id, $3, $4, place, 'subscription', $5, $6, $7, $8
+         FROM UNNEST($1::uuid[], $2::uuid[]) AS one (id, place)
          ON CONFLICT DO NOTHING",
         &ids,
         &places as &[Option<Uuid>],
-        user.0,
+        subscription.user_id.0,
         kind,
-        subscription.0,
-        starts_at,
-        ends_at,
+        subscription.id.0,
+        subscription.period_start,
+        subscription.period_end,
+        renews,
     )
     .execute(&mut **tx)
     .await?;
     Ok(())
 }
 
-/// Moves the end of a subscription's grants to the end of its new period.
-pub(crate) async fn extend(
+/// Brings a subscription's grants in line with its period. Those of one that renews stay in force until its timer has
+/// rung, so that a late ring takes nothing from anybody.
+pub(crate) async fn follow_period(
     db: &mut PgConnection,
     subscription: SubscriptionId,
     ends_at: DateTime<Utc>,
+    renews: bool,
 ) -> Result<(), sqlx::Error> {
     query!(
-        "UPDATE enrollment.access_grants SET ends_at = $2
+        "UPDATE enrollment.access_grants SET ends_at = $2, renews = $3
          WHERE source_type = 'subscription' AND source_id = $1 AND revoked_at IS NULL",
         subscription.0,
         ends_at,
+        renews,
     )
     .execute(db)
     .await?;
@@ -166,7 +171,7 @@ pub(crate) async fn lost_something(
                SELECT FROM enrollment.access_grants AS other
                WHERE other.user_id = ended.user_id
                  AND (other.scope_id IS NULL OR other.scope_id = ended.scope_id)
-                 AND enrollment.in_force(other.starts_at, other.ends_at, other.revoked_at, $2)
+                 AND enrollment.in_force(other.starts_at, other.ends_at, other.renews, other.revoked_at, $2)
              )
            ) AS "lost!""#,
         subscription.0,
@@ -189,7 +194,7 @@ pub(crate) async fn settle_enrollments(
          WHERE user_id = $1 AND status IN ('active', 'suspended') AND (status = 'suspended') = EXISTS (
            SELECT FROM enrollment.access_grants
            WHERE user_id = $1 AND (scope_id IS NULL OR scope_id = enrolled.course_id)
-             AND enrollment.in_force(starts_at, ends_at, revoked_at, $2)
+             AND enrollment.in_force(starts_at, ends_at, renews, revoked_at, $2)
          )",
         user.0,
         at,

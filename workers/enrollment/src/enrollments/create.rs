@@ -34,7 +34,9 @@ pub(crate) async fn create(app: App, call: Call, req: Enroll) -> Outcome<Enroll>
         && grants::covering(&mut tx, user, course.id, now).await?.is_none()
     {
         let plans = plans::covering(&mut tx, course.id).await?;
-        return Err(EnrollmentRefusal::PaymentRequired.because(quote(&course, minor, currency, plans)?).into());
+        return Err(EnrollmentRefusal::PaymentRequired
+            .because(quote(&course, minor, currency, plans)?)
+            .into());
     }
     let enrollment = match known {
         Some(known) => {

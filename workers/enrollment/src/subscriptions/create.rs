@@ -11,7 +11,7 @@ use sqlx::{PgConnection, query, query_scalar};
 
 use super::arm;
 use super::held::begin_period;
-use super::rules::{Anchor, first_period};
+use super::rules::{Anchor, at_period_end, first_period};
 use crate::access::grants;
 use crate::plans;
 
@@ -25,7 +25,8 @@ pub(crate) async fn create(app: App, call: Call, req: Subscribe) -> Outcome<Subs
     if let Some(live) = live(&mut tx, user, plan.id).await? {
         return Err(EnrollmentRefusal::AlreadySubscribed.because(json!({ "subscription_id": live })).into());
     }
-    let Some((status, period_end, anchor)) = first_period(plan.price_minor, plan.interval, plan.trial, now) else {
+    let Some((status, period_end, anchor)) = first_period(plan.price_minor, plan.interval, plan.trial, now)
+    else {
         return Err(EnrollmentRefusal::PlanPaymentRequired.because(quote(plan)).into());
     };
     let subscription = Subscription {
@@ -44,7 +45,8 @@ pub(crate) async fn create(app: App, call: Call, req: Subscribe) -> Outcome<Subs
     };
     insert(&mut tx, &subscription, anchor).await?;
     begin_period(&mut tx, &subscription).await?;
-    grants::grant_scope(&mut tx, user, &plan.scope, subscription.id, now, period_end).await?;
+    let renews = at_period_end(status, req.auto_renew, false, plan.price_minor).is_none();
+    grants::grant_scope(&mut tx, &plan.scope, &subscription, renews).await?;
     grants::settle_enrollments(&mut tx, user, now).await?;
     arm(&mut tx, &subscription).await?;
     let fact = SubscriptionActivated {
@@ -60,7 +62,11 @@ pub(crate) async fn create(app: App, call: Call, req: Subscribe) -> Outcome<Subs
 }
 
 /// The user's live subscription to a plan.
-async fn live(db: &mut PgConnection, user: UserId, plan: PlanId) -> Result<Option<SubscriptionId>, sqlx::Error> {
+async fn live(
+    db: &mut PgConnection,
+    user: UserId,
+    plan: PlanId,
+) -> Result<Option<SubscriptionId>, sqlx::Error> {
     query_scalar!(
         r#"SELECT id AS "id: SubscriptionId" FROM enrollment.subscriptions
            WHERE user_id = $1 AND plan_id = $2 AND status IN ('trialing', 'active')"#,

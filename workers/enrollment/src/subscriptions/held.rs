@@ -89,7 +89,7 @@ impl Held {
         at_period_end(held.status, held.auto_renew, self.cancel_at_period_end, self.plan.price_minor)
     }
 
-    /// Begins the next period: extends the grants and says so. Timers are the caller's to arm, once it is settled.
+    /// Begins the next period and says so. Timers are the caller's to arm, once it is settled.
     pub async fn renew(&mut self, tx: &mut Tx) -> Result<(), Error> {
         let held = &mut self.subscription;
         held.status = SubscriptionStatus::Active;
@@ -99,7 +99,6 @@ impl Held {
         self.store(tx).await?;
         begin_period(tx, &self.subscription).await?;
         let held = &self.subscription;
-        grants::extend(tx, held.id, held.period_end).await?;
         let fact = SubscriptionRenewed {
             user_id: held.user_id,
             subscription_id: held.id,
@@ -167,7 +166,7 @@ impl Held {
         Ok(self.subscription.period_end > tx.now())
     }
 
-    /// Writes what has changed, as a new version.
+    /// Writes what has changed, as a new version, and brings the grants in line with it.
     pub async fn store(&mut self, tx: &mut Tx) -> Result<(), sqlx::Error> {
         let held = &mut self.subscription;
         held.version += 1;
@@ -188,7 +187,9 @@ impl Held {
         )
         .execute(&mut **tx)
         .await?;
-        Ok(())
+        let (id, period_end) = (held.id, held.period_end);
+        let renews = self.is_live() && self.ending().is_none();
+        grants::follow_period(tx, id, period_end, renews).await
     }
 }
 

@@ -84,7 +84,10 @@ mod tests {
             let start: DateTime<Utc> = "2027-01-01T00:00:00Z".parse().expect("a time");
             let end = start + TimeDelta::seconds(seconds.into());
             let due = reminders(start, end);
-            assert!(!due.is_empty() && due.iter().all(|(_, at)| start < *at && *at < end), "{seconds}: {due:?}");
+            assert!(
+                !due.is_empty() && due.iter().all(|(_, at)| start < *at && *at < end),
+                "{seconds}: {due:?}"
+            );
         }
     }
 }

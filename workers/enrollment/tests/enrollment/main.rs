@@ -1,8 +1,8 @@
 //! The worker `enrollment` on a real bus, with real timers and a real database, asked as any caller asks.
 
 mod enrolling;
-mod plans;
 mod periods;
+mod plans;
 mod subscribing;
 mod support;
 

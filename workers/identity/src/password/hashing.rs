@@ -57,7 +57,12 @@ impl Hashing {
     }
 
     /// The PHC string of a new password.
-    pub async fn hash(&self, password: &str, salt: [u8; 16], time_left: Duration) -> Result<String, NotHashed> {
+    pub async fn hash(
+        &self,
+        password: &str,
+        salt: [u8; 16],
+        time_left: Duration,
+    ) -> Result<String, NotHashed> {
         let (password, params) = (password.to_owned(), self.params.clone());
         let hashed = self.in_pool(time_left, move || hash(&params, password.as_bytes(), &salt)).await?;
         hashed.map_err(NotHashed::Broken)
@@ -108,8 +113,9 @@ fn argon2id(params: &Params) -> Argon2<'static> {
 }
 
 fn hash(params: &Params, password: &[u8], salt: &[u8; 16]) -> anyhow::Result<String> {
-    let hashed: PasswordHash =
-        argon2id(params).hash_password_with_salt(password, salt).map_err(|error| anyhow!("hashing: {error}"))?;
+    let hashed: PasswordHash = argon2id(params)
+        .hash_password_with_salt(password, salt)
+        .map_err(|error| anyhow!("hashing: {error}"))?;
     Ok(hashed.to_string())
 }
 

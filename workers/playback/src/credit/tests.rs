@@ -52,12 +52,8 @@ fn what_is_played_is_credited() {
 fn learning_e3_seek_to_the_end_earns_the_watched_part_only() {
     let mut jump = event(3, Seek, 10_000, 10_000);
     jump.position_to_ms = Some(59_000);
-    let events = [
-        event(1, Play, 0, 0),
-        event(2, Heartbeat, 5_000, 5_000),
-        jump,
-        event(4, Ended, 60_000, 11_000),
-    ];
+    let events =
+        [event(1, Play, 0, 0), event(2, Heartbeat, 5_000, 5_000), jump, event(4, Ended, 60_000, 11_000)];
     let (viewing, credit) = fold(&events);
     assert_eq!(credit.segments, [(0, 5_000), (5_000, 10_000), (59_000, 60_000)]);
     assert_eq!((viewing.media_ms, viewing.player), (11_000, PlaybackState::Ended));
@@ -121,8 +117,7 @@ fn a_device_cannot_claim_more_time_than_passed_here() {
 fn a_batch_that_waited_for_the_network_is_credited_in_full_and_a_made_up_one_is_not() {
     let batch = |arrived: i64| {
         let beats = (0..4).map(|i| {
-            let mut beat =
-                event(i + 1, if i == 0 { Play } else { Heartbeat }, i * 10_000, i * 10_000);
+            let mut beat = event(i + 1, if i == 0 { Play } else { Heartbeat }, i * 10_000, i * 10_000);
             beat.server_at = at(arrived);
             beat.occurred_at = at((arrived - 30_000 + i * 10_000).max(0)).min(beat.server_at);
             beat
@@ -157,11 +152,8 @@ fn positions_are_clamped_to_the_video() {
 
 #[test]
 fn a_gap_is_held_for_five_minutes_then_nothing_is_credited_across_it() {
-    let events = [
-        event(1, Play, 0, 0),
-        event(3, Heartbeat, 10_000, 10_000),
-        event(4, Heartbeat, 20_000, 20_000),
-    ];
+    let events =
+        [event(1, Play, 0, 0), event(3, Heartbeat, 10_000, 10_000), event(4, Heartbeat, 20_000, 20_000)];
     let mut viewing = Viewing::new(&MINUTE);
     let first = viewing.advance(&MINUTE, &events, at(20_000));
     assert_eq!((viewing.last_seq, first.segments.len(), viewing.gap_since), (1, 0, Some(at(20_000))));

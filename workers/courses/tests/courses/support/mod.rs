@@ -76,7 +76,13 @@ impl World {
         A: Clone + Send + Sync + AsRef<App> + 'static,
     {
         let name = service.name();
-        if self.database.value(&format!("SELECT to_regclass('{name}.outbox')")).await.expect("asked").is_none() {
+        if self
+            .database
+            .value(&format!("SELECT to_regclass('{name}.outbox')"))
+            .await
+            .expect("asked")
+            .is_none()
+        {
             apply_migrations(self.database.url(), name, &[CORE]).await.expect("a schema");
         }
         let clock = Clock::default();

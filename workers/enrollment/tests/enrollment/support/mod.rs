@@ -77,7 +77,13 @@ impl World {
         A: Clone + Send + Sync + AsRef<App> + 'static,
     {
         let name = service.name();
-        if self.database.value(&format!("SELECT to_regclass('{name}.outbox')")).await.expect("asked").is_none() {
+        if self
+            .database
+            .value(&format!("SELECT to_regclass('{name}.outbox')"))
+            .await
+            .expect("asked")
+            .is_none()
+        {
             apply_migrations(self.database.url(), name, &[CORE]).await.expect("a schema");
         }
         self.make_consumers(&service.table()).await;
@@ -220,6 +226,12 @@ impl World {
         value.parse().expect("a number")
     }
 
+    /// How far a consumer is.
+    pub async fn consumer(&self, stream: &str, name: &str) -> jetstream::consumer::Info {
+        let stream = self.broker().get_stream(stream).await.expect("a stream");
+        stream.consumer_info(name).await.expect("a consumer")
+    }
+
     /// The connection to the broker.
     pub fn broker(&self) -> jetstream::Context {
         jetstream::new(self.tool.client().clone())
@@ -268,10 +280,13 @@ impl Person {
         for (name, value) in headers {
             map.insert(*name, *value);
         }
-        until(&format!("{subject} is answered"), async || {
-            self.tool.asks_with(subject, body.clone(), map.clone()).await.ok()
-        })
-        .await
+        for _ in 0..100 {
+            match self.tool.asks_with(subject, body.clone(), map.clone()).await {
+                Ok(answer) => return answer,
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+        panic!("nobody answers {subject}")
     }
 }
 

@@ -1,0 +1,63 @@
+//! Nothing of the contract is left out: one handler and one route (or a stated reason) per request.
+
+use std::collections::BTreeMap;
+
+use lectern::roles;
+use lectern_gateway::routes::{NO_ROUTE, ROUTES};
+
+#[test]
+fn every_request_has_exactly_one_handler() {
+    let mut handlers: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for table in roles::tables() {
+        for subject in table.answers {
+            handlers.entry(subject).or_default().push(table.service);
+        }
+    }
+    for request in lectern_subjects::requests() {
+        let found = handlers.remove(request.subject).unwrap_or_default();
+        assert_eq!(found, [request.service()], "{} must have one handler, in its service", request.subject);
+    }
+    assert!(handlers.is_empty(), "handlers without a request in the contract: {handlers:?}");
+}
+
+#[test]
+fn every_request_has_exactly_one_route_or_a_reason() {
+    for request in lectern_subjects::requests() {
+        let routes =
+            ROUTES.iter().filter(|route| route.successor.is_none() && route.subject == request.subject);
+        let reasons = NO_ROUTE.iter().filter(|(subject, _)| *subject == request.subject);
+        let (routes, reasons) = (routes.count(), reasons.count());
+        assert_eq!(routes + reasons, 1, "{}: {routes} routes, {reasons} reasons for none", request.subject);
+    }
+    for (subject, reason) in NO_ROUTE {
+        assert!(reason.len() > 20, "{subject}: {reason:?} is no reason");
+    }
+}
+
+#[test]
+fn what_a_worker_follows_calls_and_drains_exists() {
+    let facts: Vec<&str> = lectern_subjects::facts().map(|fact| fact.subject).collect();
+    for table in roles::tables() {
+        let service = table.service;
+        for followed in &table.follows {
+            assert!(facts.contains(followed), "{service} follows {followed}, which nobody announces");
+        }
+        for called in &table.calls {
+            let request = lectern_subjects::requests().find(|request| request.subject == *called);
+            let request = request.unwrap_or_else(|| panic!("{service} calls {called}, which nobody answers"));
+            assert_ne!(request.service(), service, "{service} calls itself over the bus");
+        }
+    }
+}
+
+#[test]
+fn every_role_has_its_service_in_the_contract() {
+    let workers: Vec<&str> =
+        roles::ROLES.iter().filter(|role| role.table.is_some()).map(|role| role.name).collect();
+    let mut services: Vec<&str> = lectern_subjects::SERVICES.iter().map(|service| service.name).collect();
+    services.sort_unstable();
+    let mut sorted = workers.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted, services);
+    assert!(roles::tables().iter().zip(&workers).all(|(table, name)| table.service == *name));
+}

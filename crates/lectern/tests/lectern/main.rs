@@ -1,0 +1,16 @@
+//! The house holds: its arrows, its completeness, its documents, and what the command makes of broker and database.
+
+mod authorisation;
+mod broker;
+mod completeness;
+mod database;
+mod documents;
+mod manifests;
+mod source;
+
+use lectern_harness::StackOptions;
+
+/// Servers, streams and a migrated database, but no role.
+fn servers_only() -> StackOptions {
+    StackOptions::default().processes(Vec::<String>::new())
+}

@@ -1,0 +1,109 @@
+//! Nothing that is secret reaches a log, not even at the level `debug` (architecture §10).
+
+use std::collections::BTreeSet;
+
+use lectern_harness::{Actor, Stack, StackOptions};
+use serde_json::{Value, json};
+
+use crate::way::{beats, clip};
+
+/// Digits that nothing but the code has.
+const CODE: &str = "904713";
+
+/// All strings of a JSON document that are long enough to be a secret.
+fn strings(value: &Value, into: &mut BTreeSet<String>) {
+    match value {
+        Value::String(text) if text.len() >= 16 => drop(into.insert(text.clone())),
+        Value::Object(fields) => fields.values().for_each(|value| strings(value, into)),
+        Value::Array(items) => items.iter().for_each(|value| strings(value, into)),
+        _ => {}
+    }
+}
+
+/// A way with every kind of secret in it; answers them.
+async fn journey(stack: &Stack) -> BTreeSet<String> {
+    let mut secrets = BTreeSet::new();
+    let operator = stack.operator().await;
+    let alice = stack.stranger("Alice");
+    alice.registers().await.created();
+    alice.verifies_email("000000").await.refused(400, "USER_1106");
+    let letter = stack.mailbox().nth(&alice.email, 1).await.expect("a letter");
+    assert_eq!(letter.code(6), Some(CODE));
+    alice.verifies_email(CODE).await.ok();
+    let wrong = Actor::with_account(&stack.http_url(), "Alice", &alice.email, "Wrong-Horse-7!");
+    wrong.logs_in().await.refused(401, "USER_1001");
+    let mut keep = |actor: &Actor| {
+        secrets.extend([actor.email.clone(), actor.password.clone()]);
+        secrets.extend(actor.access_token().into_iter().chain(actor.refresh_token()));
+    };
+    keep(&wrong);
+    for _ in 0..2 {
+        alice.logs_in().await.ok();
+        keep(&alice);
+    }
+    let old = alice.refresh_token().expect("signed in");
+    alice.refreshes().await.ok();
+    keep(&alice);
+    keep(&operator);
+    alice.posts("/auth/register", json!({ "email": alice.email, "pass": "Never-Logged-1!" })).await.is(400);
+    secrets.insert("Never-Logged-1!".to_owned());
+
+    let course = operator.creates_course("Secrets").await.created().id();
+    let asset = operator.uploads("lesson.mp4", clip(5000)).await.ok().text("/asset_id");
+    let session = json!({ "title": "One", "duration_ms": 12_000, "asset_id": asset });
+    let session = operator.adds_session_with(&course, session).await.created().id();
+    operator.publishes(&course).await.ok();
+    alice.enrols(&course).await.created();
+    let player = alice.watches(&course, &session).await;
+    player.streams(None).await.ok();
+    player.sends_events(beats()).await.accepted();
+    alice.streams(&player.media_url.replace("sig=", "sig=x"), None).await.is(403);
+    let signature = player.media_url.split("sig=").nth(1).and_then(|rest| rest.split('&').next());
+    secrets.extend(signature.map(str::to_owned));
+    let plan = operator.creates_free_plan("Seconds", "PT2S").await.created().id();
+    alice.subscribes(&plan, false).await.created();
+    alice.refreshes_with(&old).await;
+    let machine = stack.lectern(&["token", "issue", "--name", "scanner"]).await.done().expect("issued");
+    stack.bus().await.with_token(machine.clone()).asks("svc.courses.v1.courses.list", json!({})).await.ok();
+    secrets.insert(machine);
+    alice.logs_out().await;
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    secrets
+}
+
+#[tokio::test]
+async fn no_password_token_code_key_or_address_stands_in_any_log() {
+    let options = StackOptions::default().env("LOG_LEVEL", "debug").env("EMAIL_VERIFICATION_FIXED_CODE", CODE);
+    let mut stack = Stack::start(options).await;
+    let mut secrets = journey(&stack).await;
+    let file = std::fs::read(&stack.env()["LECTERN_SECRETS_FILE"]).expect("the secrets");
+    strings(&serde_json::from_slice(&file).expect("JSON"), &mut secrets);
+    let mut signatures = BTreeSet::new();
+    for token in secrets.iter().filter(|secret| secret.starts_with("eyJ")) {
+        // a token without its signature is none; with it, it is
+        signatures.extend(token.rsplit('.').next().map(str::to_owned));
+    }
+    secrets.extend(signatures);
+    assert!(secrets.len() > 20, "only {} secrets are known", secrets.len());
+
+    let mut logs: Vec<(String, String)> = vec![("lectern".to_owned(), stack.processes()[0].log())];
+    for entry in std::fs::read_dir(stack.dir()).expect("the directory").flatten() {
+        let path = entry.path();
+        if path.extension().is_some_and(|end| end == "log") {
+            logs.push((path.display().to_string(), std::fs::read_to_string(&path).unwrap_or_default()));
+        }
+    }
+    assert!(logs[0].1.lines().count() > 50, "hardly a log: {}", logs[0].1);
+    for (name, log) in &logs {
+        for secret in &secrets {
+            let line = log.lines().find(|line| line.contains(secret.as_str()));
+            assert!(line.is_none(), "a secret stands in {name}: {line:?}");
+        }
+        for hash in ["$argon2", "BEGIN PRIVATE KEY"] {
+            assert!(!log.contains(hash), "{hash} stands in {name}");
+        }
+        // six digits may also be the fraction of a second
+        let code = log.lines().find(|line| line.match_indices(CODE).any(|(at, _)| !line[..at].ends_with('.')));
+        assert!(code.is_none(), "the code stands in {name}: {code:?}");
+    }
+}

@@ -1,0 +1,26 @@
+//! What the house must show, through its public doors: HTTP, the bus, the mailbox. A database is looked into only to
+//! count what a refusal left behind.
+
+mod authorisation;
+mod bad_input;
+mod bad_token;
+mod contract;
+mod crash;
+mod database_loss;
+mod differential;
+mod discovery;
+mod documents;
+mod idempotency;
+mod load;
+mod log_secrets;
+mod media;
+mod nothing_written;
+mod permissions;
+mod revocation;
+mod road;
+mod rolling;
+mod shared;
+mod timers;
+mod uploads;
+mod way;
+mod way_steps;

@@ -1,0 +1,106 @@
+//! The learner's whole way, once over HTTP and once on the subjects: the same steps, the same answers.
+
+use std::collections::BTreeSet;
+
+use lectern_harness::{Actor, Answer};
+use serde_json::{Value, json};
+
+use crate::road::{Doors, Road, Seen};
+use crate::shared::{House, house};
+use crate::way_steps;
+
+/// One traveller on one road, and what was answered so far.
+pub struct Way<'a> {
+    pub house: &'a House,
+    pub doors: &'a Doors<'a>,
+    pub road: Road,
+    pub alice: Actor,
+    pub operator: Actor,
+    pub admin: Actor,
+    steps: Vec<(&'static str, Seen)>,
+    succeeded: BTreeSet<String>,
+}
+
+impl Way<'_> {
+    /// Asks, and keeps the answer for comparison.
+    pub async fn asks(&mut self, step: &'static str, who: Option<&Actor>, subject: &str, input: Value) -> Answer {
+        let answer = self.looks(who, subject, &input).await;
+        self.keeps(step, subject, &answer, false);
+        answer
+    }
+
+    /// Asks without keeping: for waiting.
+    pub async fn looks(&self, who: Option<&Actor>, subject: &str, input: &Value) -> Answer {
+        self.doors.asks(self.road, who, subject, input).await
+    }
+
+    /// Keeps an answer; `vague` when a clock decides its values.
+    pub fn keeps(&mut self, step: &'static str, subject: &str, answer: &Answer, vague: bool) {
+        let people = [(self.alice.email.as_str(), "<address>"), (self.word(), "<road>")];
+        let seen = Seen::of(self.doors.contract.of(subject), answer, &people);
+        if seen.status == 200 {
+            self.succeeded.insert(subject.to_owned());
+        }
+        self.steps.push((step, if vague { seen.shape() } else { seen }));
+    }
+
+    /// A word that only this road's nouns have in their names.
+    pub fn word(&self) -> &'static str {
+        match self.road {
+            Road::Http => "by-http",
+            Road::Bus => "by-bus",
+        }
+    }
+}
+
+async fn travel<'a>(house: &'a House, doors: &'a Doors<'a>, road: Road) -> Way<'a> {
+    let (operator, admin) = (house.staff("operator"), house.staff("admin"));
+    let alice = house.stack.stranger("Alice Kim");
+    let mut way =
+        Way { house, doors, road, alice, operator, admin, steps: Vec::new(), succeeded: BTreeSet::new() };
+    way_steps::signs_up(&mut way).await;
+    let lesson = way_steps::teaches(&mut way).await;
+    way_steps::enrols(&mut way, &lesson).await;
+    way_steps::watches(&mut way, &lesson).await;
+    way_steps::subscribes(&mut way).await;
+    way_steps::reads_notices(&mut way).await;
+    way_steps::says_goodbye(&mut way).await;
+    way
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_whole_way_is_the_same_over_http_and_on_the_subjects() {
+    let house = house().await;
+    let doors = house.doors().await;
+    let (http, bus) = tokio::join!(travel(house, &doors, Road::Http), travel(house, &doors, Road::Bus));
+    for ((step, over_http), (_, on_the_bus)) in http.steps.iter().zip(&bus.steps) {
+        assert!(over_http == on_the_bus, "{step} differs.\nHTTP: {over_http:#?}\nbus: {on_the_bus:#?}");
+    }
+    assert_eq!(http.steps.len(), bus.steps.len());
+
+    let all: BTreeSet<String> = house.contract.operations.keys().cloned().collect();
+    // what the gateway itself sends while it stores bytes; `uploads` and `media` show that it does
+    let by_gateway = ["svc.content.v1.uploads.advance", "svc.content.v1.uploads.complete"].map(str::to_owned);
+    let missing: Vec<_> = all.difference(&bus.succeeded).filter(|subject| !by_gateway.contains(subject)).collect();
+    assert!(missing.is_empty(), "requests of the contract that the way never uses: {missing:?}");
+}
+
+/// A clip that is one by its first bytes; what is in it doesn't matter here.
+pub fn clip(length: usize) -> Vec<u8> {
+    let mut bytes = b"\0\0\0\x20ftypisom\0\0\x02\0isomiso2avc1mp41".to_vec();
+    bytes.extend((0u32..).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).take(length - bytes.len()));
+    bytes
+}
+
+/// The beats of twelve seconds: watched to 4 s, jumped to 8 s, watched on to 10 s.
+pub fn beats() -> Value {
+    let at = |second: u32| format!("2026-11-20T10:00:{second:02}Z");
+    json!([
+        { "seq": 1, "kind": "play", "position_ms": 0, "rate": 1.0, "client_at": at(0) },
+        { "seq": 2, "kind": "heartbeat", "position_ms": 2000, "rate": 1.0, "client_at": at(2) },
+        { "seq": 3, "kind": "pause", "position_ms": 4000, "rate": 1.0, "client_at": at(4) },
+        { "seq": 4, "kind": "seek", "position_ms": 4000, "position_to_ms": 8000, "rate": 1.0, "client_at": at(5) },
+        { "seq": 5, "kind": "play", "position_ms": 8000, "rate": 1.0, "client_at": at(6) },
+        { "seq": 6, "kind": "heartbeat", "position_ms": 10_000, "rate": 1.0, "client_at": at(8) },
+    ])
+}

@@ -1,0 +1,9 @@
+//! Identity on a real broker and a real database, asked over the bus as any other service would.
+
+mod accounts;
+mod refresh;
+mod revocation;
+mod sign_in;
+mod tokens;
+mod verification;
+mod world;

@@ -1,0 +1,77 @@
+//! Sign-out is answered only after every role can know of it.
+
+use std::time::Duration;
+
+use lectern_subjects::identity::{GetMe, Logout};
+
+use crate::world::{World, sid};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn identity_i7_the_bucket_has_the_revocation_before_the_sign_out_is_answered() {
+    let world = World::start().await;
+    world.registers("a@example.org").await;
+    for _ in 0..10 {
+        let pair = world.logs_in("a@example.org").await;
+        assert!(!world.is_told(sid(&pair)).await);
+        world.ok(&Logout { all: false }, Some(&pair.access_token)).await;
+        assert!(world.is_told(sid(&pair)).await);
+    }
+    assert_eq!(world.count("SELECT count(*) FROM identity.pending_revocations").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signed_out_token_is_refused_and_so_is_its_refresh_token() {
+    let world = World::start().await;
+    world.registers("a@example.org").await;
+    let pair = world.logs_in("a@example.org").await;
+    world.ok(&Logout { all: false }, Some(&pair.access_token)).await;
+    assert_eq!(world.refreshes(&pair).await.unwrap_err(), "USER_1011");
+    // the watcher of identity itself takes a moment to hear of it
+    for _ in 0..400 {
+        match world.ask(&GetMe {}, Some(&pair.access_token)).await {
+            Err(refusal) => return assert_eq!(refusal.problem.error_code, "USER_1011"),
+            Ok(_) => tokio::time::sleep(Duration::from_millis(25)).await,
+        }
+    }
+    panic!("the token is still accepted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c8_signing_out_of_all_ends_every_session_and_no_one_elses() {
+    let world = World::start().await;
+    world.registers("a@example.org").await;
+    world.registers("b@example.org").await;
+    let mine = [world.logs_in("a@example.org").await, world.logs_in("a@example.org").await];
+    let theirs = world.logs_in("b@example.org").await;
+    world.ok(&Logout { all: true }, Some(&mine[0].access_token)).await;
+    for pair in &mine {
+        assert!(world.is_told(sid(pair)).await);
+        assert_eq!(world.refreshes(pair).await.unwrap_err(), "USER_1011");
+    }
+    assert!(!world.is_told(sid(&theirs)).await);
+    world.refreshes(&theirs).await.unwrap();
+    assert_eq!(world.announced("session.revoked").await, 2);
+    assert_eq!(world.announced("user.logged_out").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_a_sign_out_that_the_bucket_did_not_take_is_503_and_told_later() {
+    let world = World::start().await;
+    world.registers("a@example.org").await;
+    let pair = world.logs_in("a@example.org").await;
+    world.delete_bucket().await;
+    let refusal = world.ask(&Logout { all: false }, Some(&pair.access_token)).await.expect_err("not told");
+    assert_eq!((refusal.problem.error_code.as_str(), refusal.problem.status), ("COMMON_0010", 503));
+    // it stands in the database all the same, and is remembered
+    assert_eq!(world.count("SELECT count(*) FROM identity.pending_revocations").await, 1);
+    assert_eq!(world.count("SELECT count(*) FROM identity.auth_sessions WHERE revoked_at IS NULL").await, 0);
+    world.make_bucket().await;
+    for _ in 0..600 {
+        let pending = world.count("SELECT count(*) FROM identity.pending_revocations").await;
+        if pending == 0 {
+            return assert!(world.is_told(sid(&pair)).await);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("the revocation was never told");
+}

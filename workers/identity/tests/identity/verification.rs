@@ -1,0 +1,111 @@
+//! Codes and letters.
+
+use lectern_subjects::identity::*;
+
+use crate::world::{PASSWORD, World, login, register};
+
+fn verify(email: &str, code: &str) -> VerifyEmail {
+    VerifyEmail { email: email.to_owned(), code: code.to_owned() }
+}
+
+/// Another code than this one.
+fn other(code: &str) -> String {
+    let number: u32 = code.parse().unwrap();
+    format!("{:06}", (number + 1) % 1_000_000)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i021_a_wrong_code_counts_and_after_five_even_the_right_one_waits() {
+    let world = World::start().await;
+    world.registers("a@example.org").await;
+    let code = world.code("a@example.org", 1).await;
+    for _ in 0..5 {
+        assert_eq!(world.refused(&verify("a@example.org", &other(&code)), None).await, "USER_1106");
+    }
+    let refusal = world.ask(&verify("a@example.org", &code), None).await.expect_err("tries used up");
+    assert_eq!(refusal.problem.error_code, "COMMON_0012");
+    assert!(refusal.retry_after.is_some_and(|seconds| (1..=601).contains(&seconds)));
+    assert_eq!(world.count("SELECT attempts FROM identity.email_codes").await, 5);
+    // a new code has tries of its own, and the old one is no good any more
+    world.ok(&ResendVerification { email: "a@example.org".into() }, None).await;
+    let newer = world.code("a@example.org", 2).await;
+    if newer != code {
+        assert_eq!(world.refused(&verify("a@example.org", &code), None).await, "USER_1106");
+    }
+    world.ok(&verify("a@example.org", &newer), None).await;
+    assert_eq!(world.announced("user.email_verified").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn identity_i17_a_verification_code_is_good_once() {
+    let world = std::sync::Arc::new(World::start().await);
+    world.registers("a@example.org").await;
+    let code = world.code("a@example.org", 1).await;
+    let mut tries = tokio::task::JoinSet::new();
+    for _ in 0..5 {
+        let (world, code) = (world.clone(), code.clone());
+        tries.spawn(async move { world.ask(&verify("a@example.org", &code), None).await.is_ok() });
+    }
+    let right = tries.join_all().await.into_iter().filter(|ok| *ok).count();
+    assert_eq!(right, 1);
+    assert_eq!(world.announced("user.email_verified").await, 1);
+    assert_eq!(world.refused(&verify("a@example.org", &code), None).await, "USER_1106");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_code_is_expired() {
+    let world = World::start().await;
+    world.registers("a@example.org").await;
+    let code = world.code("a@example.org", 1).await;
+    let age = "UPDATE identity.email_codes SET created_at = created_at - interval '10 minutes',
+               expires_at = expires_at - interval '10 minutes'";
+    world.db.execute(age).await.unwrap();
+    assert_eq!(world.refused(&verify("a@example.org", &code), None).await, "USER_1107");
+    assert_eq!(world.refused(&verify("nobody@example.org", &code), None).await, "USER_1106");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn resending_says_nothing_about_who_is_there_and_has_a_limit() {
+    let world = World::start().await;
+    world.registers("a@example.org").await;
+    let ask = |email: &str| ResendVerification { email: email.to_owned() };
+    let unknown = world.ok(&ask("nobody@example.org"), None).await;
+    for _ in 0..8 {
+        assert_eq!(world.ok(&ask("a@example.org"), None).await, unknown);
+    }
+    // the first at sign-up and four more
+    assert_eq!(world.count("SELECT count(*) FROM identity.email_codes").await, 5);
+    assert_eq!(world.letters("a@example.org", 5).await.len(), 5);
+    assert!(world.letters_now("nobody@example.org").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c24_in_the_test_environment_the_code_is_123456() {
+    let world = World::start_with(&[("ENVIRONMENT", "test")]).await;
+    world.registers("a@example.org").await;
+    world.ok(&verify("a@example.org", "123456"), None).await;
+    assert_eq!(world.code("a@example.org", 1).await, "123456");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_it_is_asked_for_an_unverified_address_can_not_sign_in() {
+    let world = World::start_with(&[("LOGIN_REQUIRES_VERIFIED_EMAIL", "true")]).await;
+    world.registers("a@example.org").await;
+    assert_eq!(world.refused(&login("a@example.org", PASSWORD), None).await, "USER_1004");
+    // only who knows the password learns that
+    assert_eq!(world.refused(&login("a@example.org", "Wrong-Horse-7!"), None).await, "USER_1001");
+    let code = world.code("a@example.org", 1).await;
+    world.ok(&verify("a@example.org", &code), None).await;
+    world.logs_in("a@example.org").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_mailbox_letters_wait_sealed() {
+    let world = World::start_with(&[("MAILBOX_FILE", "")]).await;
+    world.ok(&register("secretive@example.org"), None).await;
+    tokio::time::sleep(std::time::Duration::from_millis(600)).await;
+    assert_eq!(world.count("SELECT count(*) FROM identity.mail_queue").await, 1);
+    let letter =
+        world.db.value("SELECT encode(sealed, 'escape') FROM identity.mail_queue").await.unwrap().unwrap();
+    assert!(!letter.contains("secretive") && !letter.contains("verification code"));
+}
