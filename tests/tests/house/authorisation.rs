@@ -69,15 +69,20 @@ impl Matrix<'_> {
         if operation.access == Access::CourseStaff && expected == Rule::Through && !staff {
             expected = Rule::Forbidden;
         }
-        *self.counted.entry(match expected {
-            Rule::SignIn => "sign in",
-            Rule::Forbidden => "forbidden",
-            Rule::Through => "through",
-        })
-        .or_default() += 1;
+        *self
+            .counted
+            .entry(match expected {
+                Rule::SignIn => "sign in",
+                Rule::Forbidden => "forbidden",
+                Rule::Through => "through",
+            })
+            .or_default() += 1;
         if decided(&answer) != expected || answer.status >= 500 {
             let role = role.unwrap_or("anonymous");
-            self.wrong.push(format!("{} as {role} over {road:?}: expected {expected:?}, got {answer}", operation.subject));
+            self.wrong.push(format!(
+                "{} as {role} over {road:?}: expected {expected:?}, got {answer}",
+                operation.subject
+            ));
         }
         // the example signs out everywhere: the next request needs a new sign-in
         if operation.subject == LOGOUT && answer.status == 200 {
@@ -105,7 +110,8 @@ async fn every_request_is_closed_to_whom_the_contract_closes_it_on_both_roads() 
     let people = everyone(house).await;
     let operator = house.staff("operator");
     let course = house.stack.published_course(&operator, "Matrix").await.0;
-    let mut matrix = Matrix { doors: house.doors().await, course, wrong: Vec::new(), counted: BTreeMap::new() };
+    let mut matrix =
+        Matrix { doors: house.doors().await, course, wrong: Vec::new(), counted: BTreeMap::new() };
     for operation in house.contract.operations.values() {
         for road in [Road::Http, Road::Bus] {
             matrix.tries(road, operation, None, None).await;

@@ -81,7 +81,8 @@ pub async fn wrong_types(house: &House) {
 
 fn names(answer: &Answer, pointer: &str) -> bool {
     let faults = answer.json["details"].as_array().into_iter().flatten();
-    let mut pointers = faults.filter_map(|fault| fault["pointer"].as_str().filter(|_| fault["reason"].is_string()));
+    let mut pointers =
+        faults.filter_map(|fault| fault["pointer"].as_str().filter(|_| fault["reason"].is_string()));
     pointers.any(|named| named.starts_with(pointer))
 }
 
@@ -98,8 +99,9 @@ pub async fn over_long_bodies(house: &House) {
 pub async fn wrong_methods(house: &House) {
     let anyone = house.stack.anonymous();
     for (path, methods) in house.contract.openapi["paths"].as_object().expect("paths") {
-        let there: Vec<String> = methods.as_object().expect("methods").keys().map(|it| it.to_uppercase()).collect();
-        let place = path.replace("{asset}/{file}", "a/b.mp4").replace('{', "").replace('}', "");
+        let there: Vec<String> =
+            methods.as_object().expect("methods").keys().map(|it| it.to_uppercase()).collect();
+        let place = path.replace("{asset}/{file}", "a/b.mp4").replace(['{', '}'], "");
         for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
             if there.contains(&method.to_string()) || path == "/" {
                 continue;
@@ -135,10 +137,21 @@ pub async fn ids_that_are_none(house: &House) {
     let admin = who(house);
     for (operation, route) in house.contract.routed() {
         for field in route.fields.iter().filter(|field| field.place == Place::Path) {
-            for wrong in ["1", "not-an-id", "0192f0c1-2345-7abc-8def-0123456789a", "%27%3B--", "0192f0c1-2345-7abc-8def-0123456789ab%00"] {
+            for wrong in [
+                "1",
+                "not-an-id",
+                "0192f0c1-2345-7abc-8def-0123456789a",
+                "%27%3B--",
+                "0192f0c1-2345-7abc-8def-0123456789ab%00",
+            ] {
                 let mut input = operation.example.clone();
                 input[&field.name] = json!(wrong);
-                let answer = is_refused(operation, over_http(&admin, route, &input).send().await, 400, &["COMMON_0001"]);
+                let answer = is_refused(
+                    operation,
+                    over_http(&admin, route, &input).send().await,
+                    400,
+                    &["COMMON_0001"],
+                );
                 assert!(names(&answer, &format!("/{}", field.name)), "not named: {answer}");
             }
         }
@@ -157,7 +170,8 @@ pub async fn addresses_that_are_taken(house: &House) {
     let alice = house.stack.stranger("Alice");
     alice.registers().await.created();
     alice.registers().await.refused(409, "USER_1102");
-    let shouting = Actor::with_account(&house.stack.http_url(), "Al", &alice.email.to_uppercase(), &alice.password);
+    let shouting =
+        Actor::with_account(&house.stack.http_url(), "Al", &alice.email.to_uppercase(), &alice.password);
     shouting.registers().await.refused(409, "USER_1102");
     let body = json!({ "email": format!(" {} ", alice.email), "password": alice.password, "name": "Al" });
     who(house).posts("/admin/users", body).await.refused(409, "USER_1102");

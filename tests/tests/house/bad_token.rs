@@ -86,7 +86,8 @@ async fn an_expired_token_is_refused_as_such_on_both_roads() {
     machine.browses_courses().await.ok();
     tokio::time::sleep(Duration::from_secs(3)).await;
     is_unauthenticated(machine.browses_courses().await, "USER_1005");
-    let answer = doors.asks(Road::Bus, Some(&machine), "svc.courses.v1.courses.list", &serde_json::json!({})).await;
+    let answer =
+        doors.asks(Road::Bus, Some(&machine), "svc.courses.v1.courses.list", &serde_json::json!({})).await;
     assert!(answer.status == 401 && answer.json["error_code"] == "USER_1005", "{answer}");
 }
 

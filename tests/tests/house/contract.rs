@@ -85,7 +85,10 @@ impl Contract {
             let operation = Operation {
                 access: access(meta("access")),
                 effect: meta("effect").to_owned(),
-                example: examples.get(&subject).cloned().unwrap_or_else(|| panic!("{subject} is not in AsyncAPI")),
+                example: examples
+                    .get(&subject)
+                    .cloned()
+                    .unwrap_or_else(|| panic!("{subject} is not in AsyncAPI")),
                 route: routes.remove(&subject),
                 subject: subject.clone(),
             };
@@ -161,14 +164,20 @@ fn fields(openapi: &Value, operation: &Value) -> Vec<Field> {
             _ => continue,
         };
         let required = parameter["required"] == true;
-        fields.push(field(parameter["name"].as_str().expect("a name"), place, required, &parameter["schema"]));
+        fields.push(field(
+            parameter["name"].as_str().expect("a name"),
+            place,
+            required,
+            &parameter["schema"],
+        ));
     }
     let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
     let schema = match schema["$ref"].as_str() {
         Some(reference) => openapi.pointer(reference.trim_start_matches('#')).expect("a component"),
         None => schema,
     };
-    let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let required: Vec<&str> =
+        schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     for (name, property) in schema["properties"].as_object().unwrap_or(&Map::new()) {
         fields.push(field(name, Place::Body, required.contains(&name.as_str()), property));
     }
@@ -176,7 +185,9 @@ fn fields(openapi: &Value, operation: &Value) -> Vec<Field> {
 }
 
 fn field(name: &str, place: Place, required: bool, schema: &Value) -> Field {
-    let is = |kind: &str| schema["type"] == kind || schema["type"].as_array().is_some_and(|it| it.contains(&kind.into()));
+    let is = |kind: &str| {
+        schema["type"] == kind || schema["type"].as_array().is_some_and(|it| it.contains(&kind.into()))
+    };
     let keys = ["type", "$ref", "anyOf", "oneOf", "allOf", "enum", "const"];
     Field {
         name: name.to_owned(),
@@ -196,7 +207,8 @@ fn statuses(operation: &Value) -> BTreeMap<u16, BTreeSet<String>> {
     let responses = operation["responses"].as_object().expect("responses");
     let documented = responses.iter().filter_map(|(status, response)| {
         let told = response["description"].as_str().unwrap_or_default();
-        let codes = told.strip_prefix("Refused: ").unwrap_or_default().split(", ").map(str::to_owned).collect();
+        let codes =
+            told.strip_prefix("Refused: ").unwrap_or_default().split(", ").map(str::to_owned).collect();
         Some((status.parse().ok()?, codes))
     });
     documented.collect()

@@ -39,16 +39,22 @@ async fn dies_at(fault: &str) {
     let (first, died) = tokio::join!(subscribe(), doomed.ends_within(Duration::from_secs(30)));
     assert!(died.is_some(), "it did not die at {fault}: {first}");
     println!("{fault}: the first attempt was answered {}", first.status);
-    assert_eq!(count(&stack, "SELECT count(*) FROM enrollment.subscriptions").await, "1", "{fault}: not committed");
+    assert_eq!(
+        count(&stack, "SELECT count(*) FROM enrollment.subscriptions").await,
+        "1",
+        "{fault}: not committed"
+    );
 
     let _sound = stack.start_roles("enrollment", &[]).await;
     let answer = until(PATIENCE, subscribe, |it| it.status < 500).await.created();
     assert_eq!(subscribe().await.created().body, answer.body);
-    let notices = until(PATIENCE, async || alice.reads_notices().await.ok(), |it| !it.items().is_empty()).await;
+    let notices =
+        until(PATIENCE, async || alice.reads_notices().await.ok(), |it| !it.items().is_empty()).await;
     assert_eq!(notices.at("/items/0/kind"), "subscription.activated");
     // a second one would have come by the same way: once another fact has passed it, there is none
     alice.cancels(answer.id(), false).await.ok();
-    let told = |it: &lectern_harness::Answer| it.items().iter().any(|item| item["kind"] == "subscription.canceled");
+    let told =
+        |it: &lectern_harness::Answer| it.items().iter().any(|item| item["kind"] == "subscription.canceled");
     let notices = until(PATIENCE, async || alice.reads_notices().await.ok(), told).await;
     let activated = notices.items().iter().filter(|item| item["kind"] == "subscription.activated").count();
     assert_eq!(activated, 1, "{fault}: not exactly once: {notices}");

@@ -41,18 +41,30 @@ async fn an_identity_without_its_database_leaves_and_rejoins_and_no_request_fail
     let shot = Shot { subject: ME, body: "{}".into(), token, patience: Duration::from_secs(10) };
 
     for lost in ["shut", "stalled"] {
-        if lost == "shut" { door.shut() } else { door.stall() }
+        if lost == "shut" {
+            door.shut()
+        } else {
+            door.stall()
+        }
         let left = becomes(&second, false).await;
         // a request that it took before it left may still end badly within its own deadline
         tokio::time::sleep(Duration::from_secs(1)).await;
         let heard = stats(&stack).await;
-        assert!(heard.iter().any(|(_, why)| why.as_str().is_some_and(|why| why.contains("database"))), "{heard:?}");
+        assert!(
+            heard.iter().any(|(_, why)| why.as_str().is_some_and(|why| why.contains("database"))),
+            "{heard:?}"
+        );
         let load = Load::on(&stack, shot.clone(), 8).await;
         tokio::time::sleep(Duration::from_secs(3)).await;
         let tally = load.ends().await;
         alice.looks_at_self().await.ok();
         println!("database {lost}: left after {left:?}; then {} ok, {} failed", tally.ok, tally.failed.len());
-        assert!(tally.failed.is_empty() && tally.ok > 0, "{} failed: {:?}", tally.failed.len(), tally.failed.first());
+        assert!(
+            tally.failed.is_empty() && tally.ok > 0,
+            "{} failed: {:?}",
+            tally.failed.len(),
+            tally.failed.first()
+        );
 
         door.open();
         let back = becomes(&second, true).await;

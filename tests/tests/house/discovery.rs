@@ -16,10 +16,15 @@ async fn hears(bus: &Bus, subject: &str, kind: &str) -> Vec<Value> {
     for answer in &heard {
         let head = |field: &str| answer[field].as_str().unwrap_or_else(|| panic!("no {field} in {answer}"));
         assert_eq!(head("type"), format!("io.nats.micro.v1.{kind}_response"), "{answer}");
-        let is_name = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
+        let is_name = |text: &str| {
+            !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
+        };
         assert!(is_name(head("name")) && is_name(head("id")), "{answer}");
         let version: Vec<&str> = head("version").split('.').collect();
-        assert!(version.len() == 3 && version.iter().all(|part| part.parse::<u32>().is_ok()), "no semver: {answer}");
+        assert!(
+            version.len() == 3 && version.iter().all(|part| part.parse::<u32>().is_ok()),
+            "no semver: {answer}"
+        );
         strings(&answer["metadata"]);
     }
     heard
@@ -63,7 +68,10 @@ async fn info_lists_every_request_of_the_contract_once() {
             assert_eq!(endpoint["queue_group"], "q", "{endpoint}");
             strings(&endpoint["metadata"]);
             let subject = endpoint["subject"].as_str().expect("a subject").to_owned();
-            assert!(subject.starts_with(&format!("svc.{}.", info["name"].as_str().unwrap_or_default())), "{endpoint}");
+            assert!(
+                subject.starts_with(&format!("svc.{}.", info["name"].as_str().unwrap_or_default())),
+                "{endpoint}"
+            );
             subjects.push(subject);
         }
     }
@@ -95,7 +103,10 @@ async fn stats_count_requests_and_refusals() {
         assert_eq!(bus.asks(subject, unknown).await.status, 404);
     }
     let after = count().await;
-    assert!(after.0 >= before.0.map(|count| count + 3) && after.1 >= before.1.map(|count| count + 3), "{before:?} {after:?}");
+    assert!(
+        after.0 >= before.0.map(|count| count + 3) && after.1 >= before.1.map(|count| count + 3),
+        "{before:?} {after:?}"
+    );
 }
 
 #[tokio::test]

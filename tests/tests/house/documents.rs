@@ -19,7 +19,10 @@ fn references<'a>(value: &'a Value, at: &str, found: &mut Vec<(String, &'a str)>
             }
         }
         Value::Array(items) => {
-            items.iter().enumerate().for_each(|(index, item)| references(item, &format!("{at}/{index}"), found));
+            items
+                .iter()
+                .enumerate()
+                .for_each(|(index, item)| references(item, &format!("{at}/{index}"), found));
         }
         _ => {}
     }
@@ -39,7 +42,13 @@ fn operations(openapi: &Value) -> Vec<(&str, &str, &Value)> {
     let paths = openapi["paths"].as_object().expect("paths");
     paths
         .iter()
-        .flat_map(|(path, methods)| methods.as_object().into_iter().flatten().map(move |(method, it)| (path.as_str(), method.as_str(), it)))
+        .flat_map(|(path, methods)| {
+            methods
+                .as_object()
+                .into_iter()
+                .flatten()
+                .map(move |(method, it)| (path.as_str(), method.as_str(), it))
+        })
         .collect()
 }
 
@@ -49,7 +58,8 @@ async fn openapi_is_a_valid_3_1_document_of_every_route() {
     assert_eq!(openapi["openapi"], "3.1.0");
     assert!(openapi["info"]["title"].is_string() && openapi["info"]["version"].is_string());
     all_resolve(openapi);
-    let tags: BTreeSet<&str> = openapi["tags"].as_array().expect("tags").iter().filter_map(|tag| tag["name"].as_str()).collect();
+    let tags: BTreeSet<&str> =
+        openapi["tags"].as_array().expect("tags").iter().filter_map(|tag| tag["name"].as_str()).collect();
     let mut ids = BTreeSet::new();
     for (path, method, operation) in operations(openapi) {
         let place = format!("{method} {path}");
@@ -62,9 +72,11 @@ async fn openapi_is_a_valid_3_1_document_of_every_route() {
             let tag = tag.as_str().expect("a tag");
             assert!(tags.contains(tag) || tag == "operations", "{place}: no tag {tag}");
         }
-        let in_path: BTreeSet<&str> = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')).collect();
+        let in_path: BTreeSet<&str> =
+            path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')).collect();
         let parameters = || operation["parameters"].as_array().into_iter().flatten();
-        let documented: BTreeSet<&str> = parameters().filter(|it| it["in"] == "path").filter_map(|it| it["name"].as_str()).collect();
+        let documented: BTreeSet<&str> =
+            parameters().filter(|it| it["in"] == "path").filter_map(|it| it["name"].as_str()).collect();
         assert_eq!(in_path, documented, "{place}");
         for parameter in parameters() {
             assert!(parameter["in"] != "path" || parameter["required"] == true, "{place}: {parameter}");
@@ -99,7 +111,8 @@ async fn asyncapi_resolves_and_names_every_request_and_its_reply() {
     assert_eq!(asyncapi["asyncapi"], "3.0.0");
     all_resolve(asyncapi);
     let channels = asyncapi["channels"].as_object().expect("channels");
-    let addresses: BTreeSet<&str> = channels.values().filter_map(|channel| channel["address"].as_str()).collect();
+    let addresses: BTreeSet<&str> =
+        channels.values().filter_map(|channel| channel["address"].as_str()).collect();
     for subject in house.contract.operations.keys() {
         assert!(addresses.contains(subject.as_str()), "{subject} is not documented");
     }
@@ -116,9 +129,12 @@ async fn asyncapi_resolves_and_names_every_request_and_its_reply() {
 fn hosts(text: &str) -> BTreeSet<String> {
     let attributes = ["src=\"", "href=\"", "url(", "@import \"", "fetch(\""];
     let values = attributes.iter().flat_map(|attribute| text.split(attribute).skip(1));
-    let loaded = values.filter_map(|rest| rest.split(['"', ')']).next()).map(|value| value.trim_matches('\''));
+    let loaded =
+        values.filter_map(|rest| rest.split(['"', ')']).next()).map(|value| value.trim_matches('\''));
     loaded
-        .filter(|value| value.starts_with("http://") || value.starts_with("https://") || value.starts_with("//"))
+        .filter(|value| {
+            value.starts_with("http://") || value.starts_with("https://") || value.starts_with("//")
+        })
         .map(|value| value.split('/').nth(2).unwrap_or_default().to_owned())
         .collect()
 }
@@ -130,7 +146,9 @@ async fn docs_are_served_from_the_binary_without_a_foreign_host() {
     assert!(page.header("content-type").starts_with("text/html"));
     let html = String::from_utf8_lossy(&page.body).into_owned();
     assert_eq!(hosts(&html), BTreeSet::new(), "{html}");
-    let local = html.split(['"', '\'']).filter(|part| part.starts_with("./") || part.ends_with(".js") || part.ends_with(".css"));
+    let local = html
+        .split(['"', '\''])
+        .filter(|part| part.starts_with("./") || part.ends_with(".js") || part.ends_with(".css"));
     let mut scripts = 0;
     for file in local {
         let file = file.trim_start_matches("./").trim_start_matches("/docs/");

@@ -43,7 +43,10 @@ async fn thirty_courses_with_one_key_are_one_course_and_one_fact() {
     let body = json!({ "title": "Thirty at once", "description": "One." });
     let answers = storms(&operator, "/courses", "thirty", &body).await;
     let course = are_one(&answers).id();
-    assert_eq!(count(house, "SELECT count(*) FROM courses.courses WHERE title = 'Thirty at once'").await, "1");
+    assert_eq!(
+        count(house, "SELECT count(*) FROM courses.courses WHERE title = 'Thirty at once'").await,
+        "1"
+    );
     let facts = format!(
         "SELECT count(*) FROM (SELECT subject FROM courses.outbox UNION ALL SELECT subject FROM courses.outbox_archive) AS every
          WHERE subject = 'evt.courses.v1.course.created.{course}'"
@@ -100,7 +103,9 @@ async fn a_refusal_leaves_its_key_free() {
     let house = house().await;
     let operator = house.staff("operator");
     let course = operator.creates_course("Empty").await.created().id();
-    let publish = async || operator.asks(Method::POST, &format!("/courses/{course}/publish")).key("publish").send().await;
+    let publish = async || {
+        operator.asks(Method::POST, &format!("/courses/{course}/publish")).key("publish").send().await
+    };
     publish().await.refused(409, "COURSE_2004");
     operator.adds_session(&course, "One", 1000, "https://videos.example.com/a.mp4").await.created();
     let published = publish().await.ok();

@@ -69,7 +69,8 @@ impl Load {
         }
         let mut workers = JoinSet::new();
         for index in 0..under_way {
-            let (client, shot, stopped) = (clients[index % clients.len()].clone(), shot.clone(), stopped.clone());
+            let (client, shot, stopped) =
+                (clients[index % clients.len()].clone(), shot.clone(), stopped.clone());
             workers.spawn(work(client, shot, stopped));
         }
         Load { stop, workers, begun: Instant::now() }

@@ -73,7 +73,8 @@ async fn journey(stack: &Stack) -> BTreeSet<String> {
 
 #[tokio::test]
 async fn no_password_token_code_key_or_address_stands_in_any_log() {
-    let options = StackOptions::default().env("LOG_LEVEL", "debug").env("EMAIL_VERIFICATION_FIXED_CODE", CODE);
+    let options =
+        StackOptions::default().env("LOG_LEVEL", "debug").env("EMAIL_VERIFICATION_FIXED_CODE", CODE);
     let mut stack = Stack::start(options).await;
     let mut secrets = journey(&stack).await;
     let file = std::fs::read(&stack.env()["LECTERN_SECRETS_FILE"]).expect("the secrets");
@@ -103,7 +104,8 @@ async fn no_password_token_code_key_or_address_stands_in_any_log() {
             assert!(!log.contains(hash), "{hash} stands in {name}");
         }
         // six digits may also be the fraction of a second
-        let code = log.lines().find(|line| line.match_indices(CODE).any(|(at, _)| !line[..at].ends_with('.')));
+        let code =
+            log.lines().find(|line| line.match_indices(CODE).any(|(at, _)| !line[..at].ends_with('.')));
         assert!(code.is_none(), "the code stands in {name}: {code:?}");
     }
 }

@@ -120,7 +120,12 @@ async fn a_changed_url_opens_nothing_and_does_not_say_why() {
         });
         format!("{path}?{}", pairs.collect::<Vec<_>>().join("&"))
     };
-    let mut urls = vec![path.to_owned(), format!("{path}?"), film.url.replace("film", "fi1m"), format!("{}&uid=x", film.url)];
+    let mut urls = vec![
+        path.to_owned(),
+        format!("{path}?"),
+        film.url.replace("film", "fi1m"),
+        format!("{}&uid=x", film.url),
+    ];
     let names: Vec<&str> = query.split('&').filter_map(|pair| Some(pair.split_once('=')?.0)).collect();
     assert!(names.len() >= 5, "what is signed: {names:?}");
     for name in names {

@@ -65,13 +65,22 @@ async fn nothing_is_half_written_by_what_is_refused() {
     mallory.cancels(&subscription, false).await.refused(404, "SUB_2506");
     mallory.gets(&format!("/playback/sessions/{}", player.id)).await.refused(404, "PLAY_2305");
     let events = json!({ "events": crate::way::beats() });
-    mallory.posts(&format!("/playback/sessions/{}/events", player.id), events).await.refused(404, "PLAY_2305");
-    mallory.posts(&format!("/playback/sessions/{}/stop", player.id), json!({})).await.refused(404, "PLAY_2305");
+    mallory
+        .posts(&format!("/playback/sessions/{}/events", player.id), events)
+        .await
+        .refused(404, "PLAY_2305");
+    mallory
+        .posts(&format!("/playback/sessions/{}/stop", player.id), json!({}))
+        .await
+        .refused(404, "PLAY_2305");
     mallory.starts_playback(&course, &session).await.refused(403, "PLAY_2301");
     mallory.enrols(NOBODY).await.refused(404, "COURSE_2001");
     mallory.subscribes(NOBODY, true).await.refused(404, "SUB_2505");
     mallory.creates_course("Mine").await.refused(403, "COMMON_0013");
-    mallory.adds_session(&course, "Mine", 1000, "https://videos.example.com/a.mp4").await.refused(403, "COMMON_0013");
+    mallory
+        .adds_session(&course, "Mine", 1000, "https://videos.example.com/a.mp4")
+        .await
+        .refused(403, "COMMON_0013");
     mallory.publishes(NOBODY).await.refused(404, "COURSE_2001");
 
     let after = settled(&house.stack).await;

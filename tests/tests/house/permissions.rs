@@ -34,7 +34,8 @@ impl Listener {
     }
 
     async fn publishes(&self, subject: &str) {
-        let sent = self.client.publish_with_headers(subject.to_owned(), async_nats::HeaderMap::new(), "{}".into());
+        let sent =
+            self.client.publish_with_headers(subject.to_owned(), async_nats::HeaderMap::new(), "{}".into());
         sent.await.expect("queued");
         self.client.flush().await.expect("flushed");
     }
@@ -52,7 +53,8 @@ impl Listener {
     }
 
     async fn must_not_serve(&self, subject: &str) {
-        let subscription = self.client.queue_subscribe(subject.to_owned(), "q".to_owned()).await.expect("queued");
+        let subscription =
+            self.client.queue_subscribe(subject.to_owned(), "q".to_owned()).await.expect("queued");
         self.client.flush().await.expect("flushed");
         self.is_refused(&format!("subscription to \"{}\"", subject.to_lowercase())).await;
         drop(subscription);
@@ -60,12 +62,22 @@ impl Listener {
 
     async fn is_refused(&self, what: &str) {
         for _ in 0..200 {
-            if self.heard.lock().expect("not poisoned").iter().any(|event| event.contains("violation") && event.contains(what)) {
+            if self
+                .heard
+                .lock()
+                .expect("not poisoned")
+                .iter()
+                .any(|event| event.contains("violation") && event.contains(what))
+            {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
-        panic!("{} was not refused the {what}; heard {:?}", self.role, self.heard.lock().expect("not poisoned"));
+        panic!(
+            "{} was not refused the {what}; heard {:?}",
+            self.role,
+            self.heard.lock().expect("not poisoned")
+        );
     }
 
     /// Nothing was refused beyond `count`.
@@ -97,9 +109,17 @@ async fn keeps_out(listener: &Listener, foreign: &str) {
     ] {
         listener.must_not_publish(&subject).await;
     }
-    for subject in
-        [&format!("_INBOX_{foreign}.>"), "_INBOX.>", "evt.>", "svc.>", "play.>", "timers.>", "$JS.>", "$KV.>", ">"]
-    {
+    for subject in [
+        &format!("_INBOX_{foreign}.>"),
+        "_INBOX.>",
+        "evt.>",
+        "svc.>",
+        "play.>",
+        "timers.>",
+        "$JS.>",
+        "$KV.>",
+        ">",
+    ] {
         listener.must_not_subscribe(subject).await;
     }
 }
@@ -112,7 +132,9 @@ async fn each_role_is_refused_what_is_another_roles_on_the_bus() {
         let foreign = WORKERS[(index + 1) % WORKERS.len()];
         keeps_out(&listener, foreign).await;
         listener.must_not_serve(&format!("svc.{foreign}.v1.things.get")).await;
-        for operation in house.contract.operations.keys().filter(|it| it.starts_with(&format!("svc.{foreign}."))) {
+        for operation in
+            house.contract.operations.keys().filter(|it| it.starts_with(&format!("svc.{foreign}.")))
+        {
             listener.must_not_serve(operation).await;
         }
         listener.must_not_publish("svc.identity.v1.admin.user_create").await;
@@ -124,7 +146,8 @@ async fn each_role_is_refused_what_is_another_roles_on_the_bus() {
         }
         // what it may do raises nothing
         let before = listener.refusals();
-        let keys = listener.client.send_request("svc.identity.v1.token.jwks", async_nats::Request::new()).await;
+        let keys =
+            listener.client.send_request("svc.identity.v1.token.jwks", async_nats::Request::new()).await;
         assert!(keys.is_ok(), "{role} can't ask for keys: {keys:?}");
         assert_eq!(listener.refusals(), before, "{role}: {:?}", listener.heard.lock());
     }
@@ -202,12 +225,17 @@ async fn each_database_role_sees_its_own_schema_only() {
             format!("DROP TABLE {role}.outbox"),
             "CREATE TABLE public.mine (id int)".to_owned(),
             "SELECT pg_read_file('/etc/passwd')".to_owned(),
-            format!("SET ROLE lectern_{foreign}; SELECT 1 FROM {foreign}.outbox; RESET ROLE; SET SESSION AUTHORIZATION lectern_{role}; SET ROLE lectern_{foreign}"),
+            format!(
+                "SET ROLE lectern_{foreign}; SELECT 1 FROM {foreign}.outbox; RESET ROLE; SET SESSION AUTHORIZATION lectern_{role}; SET ROLE lectern_{foreign}"
+            ),
         ] {
             let refused = database.execute(&as_role(&sql)).await;
             let error = refused.expect_err(&format!("{role} may {sql}"));
             let text = format!("{error:#}");
-            assert!(text.contains("permission denied") || text.contains("must be owner"), "{role}, {sql}: {text}");
+            assert!(
+                text.contains("permission denied") || text.contains("must be owner"),
+                "{role}, {sql}: {text}"
+            );
         }
     }
 }

@@ -72,7 +72,8 @@ impl Doors<'_> {
     pub async fn both(&self, who: Option<&Actor>, subject: &str, input: &Value) -> Answer {
         let http = self.asks(Road::Http, who, subject, input).await;
         let bus = self.asks(Road::Bus, who, subject, input).await;
-        let (one, other) = (Seen::of(self.contract.of(subject), &http, &[]), Seen::of(self.contract.of(subject), &bus, &[]));
+        let (one, other) =
+            (Seen::of(self.contract.of(subject), &http, &[]), Seen::of(self.contract.of(subject), &bus, &[]));
         assert!(one == other, "the roads differ.\nHTTP: {http}\nbus: {bus}\n{one:#?}\n{other:#?}");
         http
     }
@@ -104,7 +105,9 @@ pub fn over_http(who: &Actor, route: &Route, input: &Value) -> Ask {
 pub fn documented(operation: &Operation, answer: Answer) -> Answer {
     let route = operation.route.as_ref().expect("a route");
     let codes = route.statuses.get(&answer.status);
-    let codes = codes.unwrap_or_else(|| panic!("OpenAPI does not announce {} for {}: {answer}", answer.status, operation.subject));
+    let codes = codes.unwrap_or_else(|| {
+        panic!("OpenAPI does not announce {} for {}: {answer}", answer.status, operation.subject)
+    });
     if answer.status >= 400 {
         let code = answer.json["error_code"].as_str().unwrap_or_default();
         assert!(codes.contains(code), "OpenAPI does not announce {code} for {}: {answer}", operation.subject);
@@ -166,7 +169,9 @@ fn plain(key: &str, value: &Value, people: &[(&str, &str)]) -> Value {
             "access_token" | "refresh_token" | "media_url" | "x" | "next_cursor" => format!("<{key}>"),
             _ if is_id(text) => "<id>".to_owned(),
             _ if is_time(text) => "<time>".to_owned(),
-            _ => without_ids(people.iter().fold(text.clone(), |text, (name, placeholder)| text.replace(name, placeholder))),
+            _ => without_ids(
+                people.iter().fold(text.clone(), |text, (name, placeholder)| text.replace(name, placeholder))
+            ),
         }),
         other => other.clone(),
     }
@@ -174,7 +179,9 @@ fn plain(key: &str, value: &Value, people: &[(&str, &str)]) -> Value {
 
 fn shape(value: &Value) -> Value {
     match value {
-        Value::Object(fields) => fields.iter().map(|(name, value)| (name.clone(), shape(value))).collect::<Map<_, _>>().into(),
+        Value::Object(fields) => {
+            fields.iter().map(|(name, value)| (name.clone(), shape(value))).collect::<Map<_, _>>().into()
+        }
         Value::Array(items) => Value::Array(items.first().map(shape).into_iter().collect()),
         Value::String(_) => json!("text"),
         Value::Number(_) => json!("number"),
@@ -184,11 +191,17 @@ fn shape(value: &Value) -> Value {
 }
 
 fn is_id(text: &str) -> bool {
-    text.len() == 36 && text.char_indices().all(|(at, c)| if matches!(at, 8 | 13 | 18 | 23) { c == '-' } else { c.is_ascii_hexdigit() })
+    text.len() == 36
+        && text
+            .char_indices()
+            .all(|(at, c)| if matches!(at, 8 | 13 | 18 | 23) { c == '-' } else { c.is_ascii_hexdigit() })
 }
 
 fn is_time(text: &str) -> bool {
-    text.len() >= 20 && text.ends_with('Z') && text.as_bytes()[10] == b'T' && text[..4].bytes().all(|b| b.is_ascii_digit())
+    text.len() >= 20
+        && text.ends_with('Z')
+        && text.as_bytes()[10] == b'T'
+        && text[..4].bytes().all(|b| b.is_ascii_digit())
 }
 
 /// `media/<id>/lesson.mp4`

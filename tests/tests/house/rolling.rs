@@ -44,7 +44,11 @@ async fn two_processes_share_the_load_and_when_one_is_killed_only_what_it_held_f
     let tally = load.ends().await;
     println!(
         "kill -9 under {:.0} requests/s: {} ok, {} failed ({:?}), retries {:?}",
-        tally.rate(), tally.ok, tally.failed.len(), tally.failed.first(), tally.retried
+        tally.rate(),
+        tally.ok,
+        tally.failed.len(),
+        tally.failed.first(),
+        tally.retried
     );
     // each worker of the load has one request under way
     assert!(tally.failed.len() <= UNDER_WAY, "more failed than it held: {:?}", tally.failed);
@@ -67,7 +71,15 @@ async fn rolling_restarts_under_load_fail_no_request() {
     let tally = load.ends().await;
     println!(
         "{restarts} rolling restarts under {:.0} requests/s: {} ok, {} failed",
-        tally.rate(), tally.ok, tally.failed.len()
+        tally.rate(),
+        tally.ok,
+        tally.failed.len()
     );
-    assert!(tally.failed.is_empty(), "{} of {} failed: {:?}", tally.failed.len(), tally.ok, tally.failed.first());
+    assert!(
+        tally.failed.is_empty(),
+        "{} of {} failed: {:?}",
+        tally.failed.len(),
+        tally.ok,
+        tally.failed.first()
+    );
 }

@@ -45,7 +45,8 @@ async fn a_subscription_expires_in_time_and_once_though_the_timers_stream_is_del
     let next = alice.subscribes(&plan, false).await.created().id();
     let look = async || alice.looks_at_subscription(&next).await.ok();
     until(Duration::from_secs(60), look, expired).await;
-    let twice = |it: &Answer| it.items().iter().filter(|item| item["kind"] == "subscription.expired").count() >= 2;
+    let twice =
+        |it: &Answer| it.items().iter().filter(|item| item["kind"] == "subscription.expired").count() >= 2;
     let notices = until(Duration::from_secs(30), async || alice.reads_notices().await.ok(), twice).await;
     let expired = notices.items().iter().filter(|item| item["kind"] == "subscription.expired").count();
     assert_eq!(expired, 2, "not exactly once each: {notices}");

@@ -52,7 +52,10 @@ async fn what_the_protocol_forbids_is_refused() {
     operator.sends_chunk(&place, 0, clip(1001)).await.refused(413, "CONTENT_2203");
     assert_eq!(offset(&operator, &place).await, 0, "a refused chunk was kept");
     let ask = |version: Option<&str>, content_type: &str| {
-        let ask = operator.asks(Method::PATCH, &place).header("upload-offset", 0).bytes(content_type, bytes.clone());
+        let ask = operator
+            .asks(Method::PATCH, &place)
+            .header("upload-offset", 0)
+            .bytes(content_type, bytes.clone());
         match version {
             Some(version) => ask.header("tus-resumable", version),
             None => ask,
@@ -87,7 +90,10 @@ async fn an_upload_is_its_owners_alone() {
     head(&admin, &place).await.is(404);
     admin.sends_chunk(&place, 0, clip(1000)).await.refused(404, "CONTENT_2206");
     admin.gets(&place).await.refused(404, "CONTENT_2206");
-    operator.sends_chunk(&format!("/api/v1/uploads/{NOBODY}"), 0, clip(10)).await.refused(404, "CONTENT_2206");
+    operator
+        .sends_chunk(&format!("/api/v1/uploads/{NOBODY}"), 0, clip(10))
+        .await
+        .refused(404, "CONTENT_2206");
     let alice = house.stack.learner("Alice").await;
     alice.begins_upload("hers.mp4", 1000).await.refused(403, "COMMON_0013");
     house.stack.anonymous().begins_upload("anyones.mp4", 1000).await.refused(401, "USER_1006");
@@ -99,7 +105,8 @@ async fn what_came_before_the_connection_broke_is_kept() {
     let house = house().await;
     let operator = house.staff("operator");
     let bytes = clip(500_000);
-    let place = operator.begins_upload("broken.mp4", bytes.len()).await.created().header("location").to_owned();
+    let place =
+        operator.begins_upload("broken.mp4", bytes.len()).await.created().header("location").to_owned();
     let address = house.stack.http_url().trim_start_matches("http://").to_owned();
     let mut at = 0;
     for size in [100_000, 1, 150_000] {
@@ -114,7 +121,8 @@ async fn what_came_before_the_connection_broke_is_kept() {
         connection.write_all(&bytes[at..at + size]).await.expect("sent");
         connection.shutdown().await.expect("closed");
         let mut rest = Vec::new();
-        let _whatever_it_says = tokio::time::timeout(Duration::from_secs(10), connection.read_to_end(&mut rest)).await;
+        let _whatever_it_says =
+            tokio::time::timeout(Duration::from_secs(10), connection.read_to_end(&mut rest)).await;
         drop(connection);
         at += size;
         let look = async || head_of(&operator, &place).await;

@@ -23,7 +23,13 @@ pub struct Way<'a> {
 
 impl Way<'_> {
     /// Asks, and keeps the answer for comparison.
-    pub async fn asks(&mut self, step: &'static str, who: Option<&Actor>, subject: &str, input: Value) -> Answer {
+    pub async fn asks(
+        &mut self,
+        step: &'static str,
+        who: Option<&Actor>,
+        subject: &str,
+        input: Value,
+    ) -> Answer {
         let answer = self.looks(who, subject, &input).await;
         self.keeps(step, subject, &answer, false);
         answer
@@ -81,14 +87,17 @@ async fn the_whole_way_is_the_same_over_http_and_on_the_subjects() {
     let all: BTreeSet<String> = house.contract.operations.keys().cloned().collect();
     // what the gateway itself sends while it stores bytes; `uploads` and `media` show that it does
     let by_gateway = ["svc.content.v1.uploads.advance", "svc.content.v1.uploads.complete"].map(str::to_owned);
-    let missing: Vec<_> = all.difference(&bus.succeeded).filter(|subject| !by_gateway.contains(subject)).collect();
+    let missing: Vec<_> =
+        all.difference(&bus.succeeded).filter(|subject| !by_gateway.contains(subject)).collect();
     assert!(missing.is_empty(), "requests of the contract that the way never uses: {missing:?}");
 }
 
 /// A clip that is one by its first bytes; what is in it doesn't matter here.
 pub fn clip(length: usize) -> Vec<u8> {
     let mut bytes = b"\0\0\0\x20ftypisom\0\0\x02\0isomiso2avc1mp41".to_vec();
-    bytes.extend((0u32..).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).take(length - bytes.len()));
+    bytes.extend(
+        (0u32..).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).take(length - bytes.len()),
+    );
     bytes
 }
 

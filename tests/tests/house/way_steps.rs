@@ -26,7 +26,8 @@ pub async fn signs_up(way: &mut Way<'_>) {
     let code = letter.code(6).expect("a code").to_owned();
     let wrong = if code == "000000" { "000001" } else { "000000" };
     for (step, code) in [("wrong code", wrong), ("verify", &code)] {
-        way.asks(step, None, "svc.identity.v1.auth.verify_email", json!({ "email": email, "code": code })).await;
+        way.asks(step, None, "svc.identity.v1.auth.verify_email", json!({ "email": email, "code": code }))
+            .await;
     }
     let wrong = json!({ "email": email, "password": "Wrong-Horse-7!" });
     way.asks("wrong password", None, "svc.identity.v1.auth.login", wrong).await;
@@ -52,22 +53,22 @@ pub async fn signs_up(way: &mut Way<'_>) {
 pub async fn teaches(way: &mut Way<'_>) -> Lesson {
     let (alice, operator) = (way.alice.clone(), way.operator.clone());
     let title = format!("Rust {}", way.word());
-    let course = json!({ "title": title, "description": "Ownership.", "instructor": { "name": "Grace Park" } });
+    let course =
+        json!({ "title": title, "description": "Ownership.", "instructor": { "name": "Grace Park" } });
     let made = way.asks("create", Some(&operator), "svc.courses.v1.courses.create", course.clone()).await;
     way.asks("a learner creates", Some(&alice), "svc.courses.v1.courses.create", course).await;
     let id = json!({ "id": made.id() });
     way.asks("a draft is hidden", Some(&alice), "svc.courses.v1.courses.get", id.clone()).await;
     way.asks("too early", Some(&operator), "svc.courses.v1.courses.publish", id.clone()).await;
-    let session = |title: &str, field: &str, value: &str| {
-        json!({ "course_id": made.id(), "title": title, "duration_ms": 12_000, field: value })
-    };
+    let session = |title: &str, field: &str, value: &str| json!({ "course_id": made.id(), "title": title, "duration_ms": 12_000, field: value });
     let elsewhere = session("Welcome", "video_url", "https://videos.example.com/welcome.mp4");
     way.asks("a video elsewhere", Some(&operator), "svc.courses.v1.sessions.add", elsewhere).await;
     let private = session("Welcome", "video_url", "http://127.0.0.1/welcome.mp4");
     way.asks("a private host", Some(&operator), "svc.courses.v1.sessions.add", private).await;
     let asset = uploads(way).await;
     let uploaded = session("Ownership", "asset_id", &asset);
-    let lesson = way.asks("an uploaded video", Some(&operator), "svc.courses.v1.sessions.add", uploaded).await;
+    let lesson =
+        way.asks("an uploaded video", Some(&operator), "svc.courses.v1.sessions.add", uploaded).await;
     let instructors = json!({ "id": made.id(), "user_ids": [operator.user_id().await] });
     way.asks("instructors", Some(&operator), "svc.courses.v1.instructors.set", instructors).await;
     let change = json!({ "id": made.id(), "description": "Ownership and borrowing." });
@@ -105,7 +106,8 @@ pub async fn enrols(way: &mut Way<'_>, lesson: &Lesson) {
     let course = json!({ "course_id": lesson.course });
     let start = json!({ "course_id": lesson.course, "session_id": lesson.session });
     way.asks("not enrolled", Some(&alice), "svc.playback.v1.sessions.start", start).await;
-    let enrolled = way.asks("enrol", Some(&alice), "svc.enrollment.v1.enrollments.create", course.clone()).await;
+    let enrolled =
+        way.asks("enrol", Some(&alice), "svc.enrollment.v1.enrollments.create", course.clone()).await;
     way.asks("enrol again", Some(&alice), "svc.enrollment.v1.enrollments.create", course.clone()).await;
     let unknown = json!({ "course_id": NOBODY });
     way.asks("an unknown course", Some(&alice), "svc.enrollment.v1.enrollments.create", unknown).await;
@@ -132,7 +134,10 @@ pub async fn watches(way: &mut Way<'_>, lesson: &Lesson) {
     way.asks("someone else's beats", Some(&operator), "svc.playback.v1.sessions.events", batch).await;
     let stop = json!({ "id": id, "position_ms": 10_000 });
     let stopped = way.looks(Some(&alice), "svc.playback.v1.sessions.stop", &stop).await;
-    assert!(stopped.json["started_at"].is_string() && stopped.json["ended_at"].is_string(), "no times: {stopped}");
+    assert!(
+        stopped.json["started_at"].is_string() && stopped.json["ended_at"].is_string(),
+        "no times: {stopped}"
+    );
     way.keeps("stop", "svc.playback.v1.sessions.stop", &stopped, true);
     let page = json!({ "id": id, "limit": 100 });
     let log = "svc.playback.v1.sessions.event_log";
@@ -150,7 +155,9 @@ pub async fn watches(way: &mut Way<'_>, lesson: &Lesson) {
     let course = json!({ "course_id": lesson.course });
     let there = |it: &lectern_harness::Answer| {
         it.at("/sessions").as_array().is_some_and(|rows| {
-            rows.iter().any(|row| row["session_id"] == lesson.session.as_str() && row["resume_ms"].as_i64() > Some(0))
+            rows.iter().any(|row| {
+                row["session_id"] == lesson.session.as_str() && row["resume_ms"].as_i64() > Some(0)
+            })
         })
     };
     let seen = until(PATIENCE, async || way.looks(Some(&alice), progress, &course).await, there).await;
@@ -160,9 +167,7 @@ pub async fn watches(way: &mut Way<'_>, lesson: &Lesson) {
 /// A plan of seconds: renewed, reminded, expired, by a durable timer; another one cancelled.
 pub async fn subscribes(way: &mut Way<'_>) {
     let (alice, operator) = (way.alice.clone(), way.operator.clone());
-    let plan = |name: &str, interval: &str| {
-        json!({ "name": name, "price": 0, "currency": "USD", "interval": interval, "scope": "catalog" })
-    };
+    let plan = |name: &str, interval: &str| json!({ "name": name, "price": 0, "currency": "USD", "interval": interval, "scope": "catalog" });
     let create = "svc.enrollment.v1.plans.create";
     let short = way.asks("a plan of seconds", Some(&operator), create, plan(way.word(), "PT4S")).await;
     let long = way.asks("a plan of a month", Some(&operator), create, plan(way.word(), "P1M")).await;
@@ -171,7 +176,8 @@ pub async fn subscribes(way: &mut Way<'_>) {
     let plans = way.looks(None, "svc.enrollment.v1.plans.list", &json!({ "limit": 1 })).await;
     way.keeps("plans", "svc.enrollment.v1.plans.list", &plans, true);
     let subscribe = "svc.enrollment.v1.subscriptions.create";
-    let (update, cancel) = ("svc.enrollment.v1.subscriptions.update", "svc.enrollment.v1.subscriptions.cancel");
+    let (update, cancel) =
+        ("svc.enrollment.v1.subscriptions.update", "svc.enrollment.v1.subscriptions.cancel");
     let monthly = json!({ "plan_id": long.id(), "auto_renew": true });
     let kept = way.asks("subscribe", Some(&alice), subscribe, monthly.clone()).await;
     way.asks("subscribe again", Some(&alice), subscribe, monthly).await;

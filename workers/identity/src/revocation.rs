@@ -62,9 +62,14 @@ pub async fn tell_pending(app: App) -> anyhow::Result<()> {
         )
         .execute(app.pool())
         .await?;
-        query!("UPDATE identity.pending_revocations SET due_at = $2 WHERE sid = ANY($1)", &told, now + RENEW)
-            .execute(app.pool())
-            .await?;
+        // an entry lives as long as an access token; a longer token has its own renewed well before it would lapse
+        query!(
+            "UPDATE identity.pending_revocations SET due_at = $2 WHERE sid = ANY($1)",
+            &told,
+            now + app.settings().access_life / 3
+        )
+        .execute(app.pool())
+        .await?;
         if due.len() < usize::try_from(BATCH)? {
             return Ok(());
         }

@@ -127,7 +127,12 @@ impl Fields {
     }
 
     fn pair(&mut self, field: &Field, value: &dyn fmt::Display) {
-        let name = field.name();
+        let name = match field.name() {
+            // the line's own names: a name stands in a line once
+            "service" => "role",
+            "ts" | "level" | "version" | "env" | "target" | "trace_id" | "span_id" => "other",
+            name => name,
+        };
         let shown = if self.json { format!(",\"{name}\":") } else { format!(" {name}=") };
         if self.of_spans.contains(&shown) {
             return;
@@ -136,9 +141,9 @@ impl Fields {
             self.pairs.push(if self.json { ',' } else { ' ' });
         }
         let _infallible = if self.json {
-            write!(self.pairs, "\"{}\":{value}", field.name())
+            write!(self.pairs, "\"{name}\":{value}")
         } else {
-            write!(self.pairs, "{}={value}", field.name())
+            write!(self.pairs, "{name}={value}")
         };
     }
 
@@ -195,5 +200,66 @@ impl Visit for Fields {
         } else {
             self.text(field, &value.to_string());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use tracing_subscriber::layer::SubscriberExt;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Out(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Out {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_is_one_json_object_with_each_name_once_and_no_secret() {
+        let out = Out::default();
+        let writer = out.clone();
+        let lines = Lines { json: true, environment: "test".to_owned(), clock: Clock::default() };
+        let layer = tracing_subscriber::fmt::layer()
+            .fmt_fields(Pairs { json: true })
+            .event_format(lines)
+            .with_writer(move || writer.clone());
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            let span = super::super::consumer_span("svc.courses.v1.courses.list", None);
+            let _inside = span.enter();
+            super::super::identify("r-1", Some(&"u-1"));
+            let (service, request_id, password) = ("courses", "r-1", "hunter2");
+            let card = 4_111_111_111_111_111_u64;
+            tracing::info!(service, request_id, password, card, note = ?Some("a\"b"), "for ann@example.com\n");
+        });
+        let text = String::from_utf8(out.0.lock().unwrap().clone()).unwrap();
+        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((text.matches('\n').count(), text.matches("request_id").count()), (1, 1), "{text}");
+        for (name, value) in [
+            ("level", "info"),
+            ("service", "lectern"),
+            ("env", "test"),
+            ("role", "courses"),
+            ("request_id", "r-1"),
+            ("user_id", "u-1"),
+            ("password", "***"),
+            ("card", "***"),
+            ("message", "for a***@example.com\n"),
+            ("subject", "svc.courses.v1.courses.list"),
+        ] {
+            assert_eq!(line[name], value, "{text}");
+        }
+        assert!(!text.contains("hunter2") && !text.contains("4111"), "{text}");
     }
 }

@@ -7,6 +7,8 @@ use std::process::Command;
 use anyhow::{Context, ensure};
 use lectern_harness::{checkout, environment};
 
+use super::progress::Progress;
+
 /// A cargo command in the root of the workspace. Queries are checked against the committed `.sqlx` unless the caller
 /// says `SQLX_OFFLINE=false`: a `DATABASE_URL` meant for running is no reference for compiling.
 pub fn cargo<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Command {
@@ -46,6 +48,16 @@ pub fn build(binaries: &[&str], more: &[&str]) -> anyhow::Result<PathBuf> {
     args.extend(more);
     run(&mut cargo(&args), "cargo build")?;
     target_dir(if more.contains(&"--release") { "release" } else { "debug" })
+}
+
+/// The command `lectern`: `LECTERN_BIN` for what is built already, else a fresh build.
+pub fn lectern(progress: &Progress) -> anyhow::Result<PathBuf> {
+    if let Some(named) = environment::var("LECTERN_BIN") {
+        progress.say(format!("lectern: LECTERN_BIN is set, so {named} is used"));
+        return Ok(named.into());
+    }
+    progress.say("building lectern");
+    Ok(build(&["lectern"], &[])?.join("lectern"))
 }
 
 /// The directory of built binaries: this program stands in the debug one.

@@ -39,13 +39,10 @@ impl Filter {
         Filter { needles: Vec::new() }
     }
 
-    /// The lines of one role, in either log format.
+    /// The lines of one role, in either log format: by its name or by one of its subjects.
     fn role(role: &str) -> Filter {
-        Filter {
-            needles: ["service=", "role=", "service\":\"", "role\":\""]
-                .map(|key| format!("{key}{role}"))
-                .into(),
-        }
+        let names = ["service=", "role=", "service\":\"", "role\":\""].map(|key| format!("{key}{role}"));
+        Filter { needles: names.into_iter().chain([format!("svc.{role}.")]).collect() }
     }
 
     fn lets(&self, line: &str) -> bool {
@@ -120,8 +117,9 @@ mod tests {
     #[test]
     fn a_role_is_found_in_both_formats() {
         let filter = Filter::role("courses");
-        assert!(filter.lets("2026-11-20T00:00:00Z INFO service=courses ready"));
+        assert!(filter.lets("15:30:20.405 INFO  ready service=courses"));
         assert!(filter.lets(r#"{"level":"info","service":"courses"}"#));
-        assert!(!filter.lets("2026-11-20T00:00:00Z INFO service=identity courses"));
+        assert!(filter.lets("15:30:20.405 INFO  published subject=svc.courses.v1.courses.publish"));
+        assert!(!filter.lets("15:30:20.405 INFO  ready service=identity courses"));
     }
 }

@@ -10,7 +10,8 @@ use lectern_harness::checkout::{DevState, DevStatus};
 use lectern_harness::environment;
 use lectern_harness::servers::{PostgresBinary, cache_dir, next_free};
 
-use super::cargo::build;
+use super::cargo::lectern;
+use super::progress::Progress;
 
 /// The options of `psql`.
 #[derive(Args)]
@@ -74,7 +75,10 @@ fn nats_cli() -> anyhow::Result<PathBuf> {
     eprintln!("the nats CLI is missing: go install {package} (once, into {})", cache.display());
     let status =
         Command::new(go).args(["install", package]).env("GOBIN", &cache).stdin(Stdio::null()).status()?;
-    ensure!(status.success(), "go install {package}: {status}");
+    ensure!(
+        status.success(),
+        "go install {package}: {status}. Any NATS client does as well: ./dev status --json tells URL and nkey file"
+    );
     Ok(cache.join("nats"))
 }
 
@@ -90,7 +94,7 @@ impl Run {
     pub fn run(&self) -> anyhow::Result<ExitCode> {
         DevStatus::read()?;
         let state = DevState::read()?.context("the stack is not running: ./dev up")?;
-        let lectern = build(&["lectern"], &[])?.join("lectern");
+        let lectern = lectern(&Progress::new())?;
         let http = next_free(state.ports["http"] + 1, &[])?;
         let admin = next_free(state.ports["admin"] + 1, &[http])?;
         eprintln!("roles {}; admin port http://127.0.0.1:{admin}/health/readiness", self.roles);

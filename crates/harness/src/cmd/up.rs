@@ -1,14 +1,13 @@
 //! `./dev up`: everything runs, and how to reach it is said once.
 
 use std::fs::{File, TryLockError};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{ExitCode, ExitStatus};
 use std::time::Duration;
 
 use anyhow::bail;
 use clap::{Args, ValueEnum};
 use lectern_harness::checkout::{self, DevState, DevStatus};
-use lectern_harness::environment;
 use lectern_harness::servers::Process;
 
 use super::progress::Progress;
@@ -72,7 +71,7 @@ impl Up {
 
     async fn start(&self, dir: &Path, state: &mut DevState, progress: &Progress) -> anyhow::Result<Process> {
         let found = servers::find(progress)?;
-        state.lectern = program(progress)?;
+        state.lectern = cargo::lectern(progress)?;
         state.ports = ports::choose(&state.ports, self.port, progress)?;
         let limits =
             self.limits.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
@@ -113,16 +112,6 @@ impl Up {
         state.write()?;
         Ok(process)
     }
-}
-
-/// `LECTERN_BIN` for what is built already, else a fresh build.
-fn program(progress: &Progress) -> anyhow::Result<PathBuf> {
-    if let Some(named) = environment::var("LECTERN_BIN") {
-        progress.say(format!("lectern: LECTERN_BIN is set, so {named} is used"));
-        return Ok(named.into());
-    }
-    progress.say("building lectern");
-    Ok(cargo::build(&["lectern"], &[])?.join("lectern"))
 }
 
 /// Follows the log until Ctrl-C (then stops everything), `./dev down` elsewhere, or the end of the roles.

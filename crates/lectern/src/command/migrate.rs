@@ -13,7 +13,7 @@ use crate::secrets::Secrets;
 /// What core keeps in every schema.
 static CORE: Migrator = sqlx::migrate!("../core/migrations");
 /// One migration run at a time per database: "lectern" as a number.
-const LOCK: i64 = 0x6c65_6374_6572_6e;
+const LOCK: i64 = 0x006c_6563_7465_726e;
 
 /// Bring the database up to date: schemas, roles, rights, tables. Without a word it goes up; running it again does nothing.
 #[derive(Debug, clap::Args)]
