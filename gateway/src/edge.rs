@@ -51,11 +51,7 @@ pub(crate) struct Asker {
 pub(crate) async fn answer(State(gateway): State<Arc<Gateway>>, bound: Arc<Bound>, request: Request) -> Response<Body> {
     let (mut parts, body) = request.into_parts();
     let started = Instant::now();
-    let span = lectern_core::telemetry::server_span(
-        bound.route.method,
-        bound.route.path,
-        parts.headers.get("traceparent").and_then(|value| value.to_str().ok()),
-    );
+    let span = span(bound.route.method, bound.route.path, &parts.headers);
     let (mut response, request_id) = async {
         let request_id = request_id(&gateway, &parts.headers);
         lectern_core::telemetry::identify(&request_id, None);
@@ -282,6 +278,12 @@ pub(crate) fn refusal(gateway: &Gateway, parts: &Parts, refused: Refused) -> Res
     problem::response(refused.code, refused.details, refused.retry_after_s, parts.uri.path(), gateway.clock.now())
 }
 
+/// The span of one request; it goes on with the client's trace when there is one.
+pub(crate) fn span(method: &str, route: &str, headers: &HeaderMap) -> tracing::Span {
+    let traceparent = headers.get("traceparent").and_then(|value| value.to_str().ok());
+    lectern_core::telemetry::server_span(method, route, traceparent)
+}
+
 /// The client's id for the logs, or a new one.
 pub(crate) fn request_id(gateway: &Gateway, headers: &HeaderMap) -> Arc<str> {
     match headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()) {
@@ -318,7 +320,8 @@ pub(crate) async fn no_method(State(gateway): State<Arc<Gateway>>, uri: Original
 }
 
 fn edge_problem(gateway: &Gateway, refusal: CommonRefusal, path: &str, headers: &HeaderMap) -> Response<Body> {
-    let mut response = problem::response(refusal.code(), None, None, path, gateway.clock.now());
+    let mut response = span("any", "none", headers)
+        .in_scope(|| problem::response(refusal.code(), None, None, path, gateway.clock.now()));
     finish(response.headers_mut(), &request_id(gateway, headers));
     metrics::counter!("http_requests_total", "method" => "any", "endpoint" => "none", "service" => "gateway", "status" => refusal.code().status.to_string()).increment(1);
     response

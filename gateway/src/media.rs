@@ -10,13 +10,14 @@ use axum::http::header::{
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, Response, StatusCode};
 use lectern_subjects::content::ContentRefusal;
-use lectern_subjects::CommonRefusal;
+use lectern_subjects::{Code, CommonRefusal, Refusal};
 use object_store::path::Path as ObjectPath;
 use object_store::{GetOptions, GetRange, ObjectStoreExt};
+use tracing::Instrument;
 
 use crate::edge::{self, Refused};
 use crate::range::{self, Asked};
-use crate::Gateway;
+use crate::{Gateway, problem};
 
 /// Answers GET and HEAD.
 pub(crate) async fn serve(
@@ -25,10 +26,12 @@ pub(crate) async fn serve(
     request: Request,
 ) -> Response<Body> {
     let (parts, _no_body) = request.into_parts();
-    let mut response = match read(&gateway, &parts, &asset, &file).await {
-        Ok(response) => response,
-        Err(refused) => edge::refusal(&gateway, &parts, refused),
+    let span = edge::span("GET", "/media/{asset}/{file}", &parts.headers);
+    let answered = async {
+        let answered = read(&gateway, &parts, &asset, &file).await;
+        answered.unwrap_or_else(|refused| edge::refusal(&gateway, &parts, refused))
     };
+    let mut response = answered.instrument(span).await;
     let status = response.status().as_u16().to_string();
     metrics::counter!("media_requests_total", "status" => status).increment(1);
     edge::finish(response.headers_mut(), &edge::request_id(&gateway, &parts.headers));
@@ -68,8 +71,8 @@ async fn read(gateway: &Gateway, parts: &Parts, asset: &str, file: &str) -> Resu
             bytes
         }
         Asked::Unsatisfiable => {
-            let mut refused = edge::refusal(gateway, parts, ContentRefusal::RangeInvalid.into());
-            *refused.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
+            let beyond = Code { status: 416, ..*ContentRefusal::RangeInvalid.code() };
+            let mut refused = problem::response(&beyond, None, None, parts.uri.path(), gateway.clock.now());
             insert(&mut refused, CONTENT_RANGE, &format!("bytes */{}", meta.size));
             return Ok(refused);
         }

@@ -23,6 +23,7 @@ use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStoreExt, WriteMultipart};
 use ring::digest::{Context, SHA256};
 use serde_json::json;
+use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::edge::{self, Asker, Refused};
@@ -67,53 +68,69 @@ pub(crate) async fn options() -> Response<Body> {
 /// `POST /api/v1/uploads`: the tus creation, with `Upload-Length` and `Upload-Metadata: filename <base64>`.
 pub(crate) async fn create(State(gateway): State<Arc<Gateway>>, request: Request) -> Response<Body> {
     let (parts, _no_body) = request.into_parts();
+    let span = edge::span("POST", "/api/v1/uploads", &parts.headers);
     let created = async {
-        let asker = admitted::<CreateUpload>(&gateway, &parts).await?;
-        tus_version(&parts.headers)?;
-        let length = number(&parts.headers, &UPLOAD_LENGTH)
-            .ok_or_else(|| field("Upload-Length", "the file's length in bytes"))?;
-        if length > UPLOAD_MAX_BYTES {
-            return Err(ContentRefusal::TooLarge.into());
-        }
-        let file_name = file_name(&parts.headers)
-            .ok_or_else(|| field("Upload-Metadata", "filename <base64 of the file's name>"))?;
-        ask(&gateway, &asker, &parts.headers, &CreateUpload { length, file_name }).await
+        let created = begin(&gateway, &parts).await;
+        answer(&gateway, &parts, created, |upload| {
+            let mut response = empty(StatusCode::CREATED);
+            if let Ok(location) = HeaderValue::from_str(&format!("/api/v1/uploads/{}", upload.id)) {
+                response.headers_mut().insert(LOCATION, location);
+            }
+            place(response, upload)
+        })
+    };
+    created.instrument(span).await
+}
+
+async fn begin(gateway: &Gateway, parts: &Parts) -> Result<Upload, Stop> {
+    let asker = admitted::<CreateUpload>(gateway, parts).await?;
+    tus_version(&parts.headers)?;
+    let length =
+        number(&parts.headers, &UPLOAD_LENGTH).ok_or_else(|| field("Upload-Length", "the file's length in bytes"))?;
+    if length > UPLOAD_MAX_BYTES {
+        return Err(ContentRefusal::TooLarge.into());
     }
-    .await;
-    answer(&gateway, &parts, created, |upload| {
-        let mut response = empty(StatusCode::CREATED);
-        if let Ok(location) = HeaderValue::from_str(&format!("/api/v1/uploads/{}", upload.id)) {
-            response.headers_mut().insert(LOCATION, location);
-        }
-        place(response, upload)
-    })
+    let file_name = file_name(&parts.headers)
+        .ok_or_else(|| field("Upload-Metadata", "filename <base64 of the file's name>"))?;
+    ask(gateway, &asker, &parts.headers, &CreateUpload { length, file_name }).await
 }
 
 /// `HEAD /api/v1/uploads/{id}`: how far it came.
-pub(crate) async fn head(State(gateway): State<Arc<Gateway>>, Path(id): Path<Uuid>, request: Request) -> Response<Body> {
+pub(crate) async fn head(State(gateway): State<Arc<Gateway>>, Path(id): Path<String>, request: Request) -> Response<Body> {
     let (parts, _no_body) = request.into_parts();
+    let span = edge::span("HEAD", "/api/v1/uploads/{id}", &parts.headers);
     let found = async {
-        let asker = admitted::<GetUpload>(&gateway, &parts).await?;
-        tus_version(&parts.headers)?;
-        ask(&gateway, &asker, &parts.headers, &GetUpload { id: UploadId(id) }).await
-    }
-    .await;
-    answer(&gateway, &parts, found, |upload| place(empty(StatusCode::OK), upload))
+        let found = look(&gateway, &parts, &id).await;
+        answer(&gateway, &parts, found, |upload| place(empty(StatusCode::OK), upload))
+    };
+    found.instrument(span).await
+}
+
+async fn look(gateway: &Gateway, parts: &Parts, id: &str) -> Result<Upload, Stop> {
+    let asker = admitted::<GetUpload>(gateway, parts).await?;
+    tus_version(&parts.headers)?;
+    ask(gateway, &asker, &parts.headers, &GetUpload { id: upload_id(id)? }).await
 }
 
 /// `PATCH /api/v1/uploads/{id}`: the next bytes. What arrived before a broken connection is kept: the work goes on in a
 /// task of its own when the client is gone.
-pub(crate) async fn patch(State(gateway): State<Arc<Gateway>>, Path(id): Path<Uuid>, request: Request) -> Response<Body> {
+pub(crate) async fn patch(State(gateway): State<Arc<Gateway>>, Path(id): Path<String>, request: Request) -> Response<Body> {
     let (parts, body) = request.into_parts();
+    let span = edge::span("PATCH", "/api/v1/uploads/{id}", &parts.headers);
     let (work_gateway, work_parts) = (gateway.clone(), parts.clone());
-    let work = tokio::spawn(async move { append(&work_gateway, &work_parts, UploadId(id), body).await });
-    let advanced = work.await.unwrap_or_else(|_| Err(CommonRefusal::Internal.into()));
-    answer(&gateway, &parts, advanced, |upload| place(empty(StatusCode::NO_CONTENT), upload))
+    let patched = async {
+        let work = async move { append(&work_gateway, &work_parts, &id, body).await };
+        let advanced = tokio::spawn(work.in_current_span()).await;
+        let advanced = advanced.unwrap_or_else(|_| Err(CommonRefusal::Internal.into()));
+        answer(&gateway, &parts, advanced, |upload| place(empty(StatusCode::NO_CONTENT), upload))
+    };
+    patched.instrument(span).await
 }
 
-async fn append(gateway: &Gateway, parts: &Parts, id: UploadId, body: Body) -> Result<Upload, Stop> {
+async fn append(gateway: &Gateway, parts: &Parts, id: &str, body: Body) -> Result<Upload, Stop> {
     let asker = admitted::<AdvanceUpload>(gateway, parts).await?;
     tus_version(&parts.headers)?;
+    let id = upload_id(id)?;
     let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     if content_type != Some("application/offset+octet-stream") {
         return Err(ContentRefusal::MediaType.into());
@@ -133,16 +150,23 @@ async fn append(gateway: &Gateway, parts: &Parts, id: UploadId, body: Body) -> R
     if bytes == 0 && from < upload.length {
         return Ok(upload);
     }
-    let AdvancedUpload { upload, parts: names } = ask(gateway, &asker, &parts.headers, &advance).await?;
+    let AdvancedUpload { upload, parts: names } = match ask(gateway, &asker, &parts.headers, &advance).await {
+        Ok(advanced) => advanced,
+        Err(stop) => {
+            // refused for certain: nothing knows of these bytes
+            if matches!(stop, Stop::Service(_)) {
+                delete_part(gateway, id, &advance.part).await;
+            }
+            return Err(stop);
+        }
+    };
     if names.is_empty() {
         return Ok(upload);
     }
     let joined = join(gateway, &upload, &names).await?;
     let asset = ask(gateway, &asker, &parts.headers, &joined).await?;
     for name in &names {
-        if let Err(error) = gateway.store.delete(&part_path(id, name)).await {
-            tracing::warn!(%error, "a joined part could not be deleted");
-        }
+        delete_part(gateway, id, name).await;
     }
     metrics::counter!("content_upload_bytes_total").increment(asset.size.unsigned_abs());
     Ok(Upload { state: UploadState::Complete, asset_id: Some(asset.id), ..upload })
@@ -201,6 +225,13 @@ async fn join(gateway: &Gateway, upload: &Upload, parts: &[String]) -> Result<Co
     writer.finish().await.map_err(storage)?;
     let sha256 = hex::encode(hash.finish().as_ref());
     Ok(CompleteUpload { id: upload.id, sha256, size, sniffed: sniff::mime(&first).to_owned() })
+}
+
+async fn delete_part(gateway: &Gateway, id: UploadId, part: &str) {
+    match gateway.store.delete(&part_path(id, part)).await {
+        Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+        Err(error) => tracing::warn!(%error, "a part that is not needed any more could not be deleted"),
+    }
 }
 
 fn part_path(id: UploadId, part: &str) -> ObjectPath {
@@ -288,6 +319,10 @@ fn empty(status: StatusCode) -> Response<Body> {
 
 fn tus_version(headers: &HeaderMap) -> Result<(), Stop> {
     if headers.get(&TUS_RESUMABLE) == Some(&VERSION) { Ok(()) } else { Err(ContentRefusal::TusVersion.into()) }
+}
+
+fn upload_id(text: &str) -> Result<UploadId, Stop> {
+    Uuid::try_parse(text).map(UploadId).map_err(|_| field("/id", "an id is a UUID"))
 }
 
 fn number(headers: &HeaderMap, name: &HeaderName) -> Option<i64> {

@@ -47,6 +47,7 @@ impl Bus {
         payload: Bytes,
     ) -> Result<PublishAck, Error> {
         headers.insert("Nats-Msg-Id", id);
+        crate::telemetry::inject(&mut headers);
         self.store(&subject, headers, payload).await.map_err(|e| Error::Broker(format!("{subject}: {e}")))
     }
 

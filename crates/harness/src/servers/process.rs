@@ -13,7 +13,7 @@ use anyhow::Context;
 use nix::sys::signal::Signal;
 
 use super::account::Account;
-use super::record::{ProcessRecord, birth};
+use super::record::{ProcessRecord, birth, is_stopped};
 use super::watchdog::Watchdog;
 use crate::environment;
 
@@ -172,6 +172,15 @@ impl Process {
     pub fn signal(&mut self, signal: Signal) {
         if self.ended().is_none() {
             self.record.signal(signal);
+        }
+    }
+
+    /// SIGSTOP, and waits until it has taken effect: what was sent before is answered, what comes after is not.
+    pub fn freeze(&mut self) {
+        self.signal(Signal::SIGSTOP);
+        let until = Instant::now() + Duration::from_secs(5);
+        while !is_stopped(self.record.pid) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 

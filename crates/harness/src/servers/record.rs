@@ -54,19 +54,28 @@ impl ProcessRecord {
 
 /// When process `pid` began; `None` when there is none, or only a zombie that nobody has waited for.
 pub(super) fn birth(pid: u32) -> Option<String> {
+    let (state, began) = state_and_birth(pid)?;
+    (!matches!(state, 'Z' | 'X')).then_some(began)
+}
+
+/// Whether a stopping signal has taken effect on all threads of `pid`.
+pub(super) fn is_stopped(pid: u32) -> bool {
+    state_and_birth(pid).is_some_and(|(state, _)| matches!(state, 'T' | 't'))
+}
+
+fn state_and_birth(pid: u32) -> Option<(char, String)> {
     let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
         if Path::new("/proc/self/stat").exists() {
             return None;
         }
         let pid = pid.to_string();
         let state = environment::first_line("ps", &["-o", "state=", "-p", &pid])?;
-        return (!state.starts_with('Z'))
-            .then(|| environment::first_line("ps", &["-o", "lstart=", "-p", &pid]))?;
+        return Some((state.chars().next()?, environment::first_line("ps", &["-o", "lstart=", "-p", &pid])?));
     };
     // the name stands in parentheses and may hold anything, so count from behind it: state is field 3, starttime 22
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    (!matches!(*fields.first()?, "Z" | "X")).then(|| format!("{}:{}", boot.trim(), fields[19]))
+    Some((fields.first()?.chars().next()?, format!("{}:{}", boot.trim(), fields.get(19)?)))
 }
 
 fn command_line(pid: u32) -> Option<String> {

@@ -137,7 +137,7 @@ impl RoleProcess {
 
     /// SIGSTOP: it holds what it holds and answers nothing.
     pub fn freeze(&mut self) {
-        self.process.signal(Signal::SIGSTOP);
+        self.process.freeze();
     }
 
     /// SIGCONT.
