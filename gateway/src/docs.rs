@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use axum::Router;
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Redirect};
 use axum::routing::get;
 use bytes::Bytes;
 use lectern_subjects::{Code, CommonRefusal};
@@ -22,8 +22,9 @@ pub(crate) fn router() -> Router<Arc<Gateway>> {
     let json = |document: &'static LazyLock<Bytes>| {
         move || async move { (typed("application/json"), Bytes::clone(document)).into_response() }
     };
-    let swagger: Router = SwaggerUi::new("/docs").config(Config::from("/openapi.json").try_it_out_enabled(true)).into();
+    let swagger: Router = SwaggerUi::new("/docs").config(Config::from("/openapi.json").try_it_out_enabled(true).validator_url("none")).into();
     Router::new()
+        .route("/", get(|| async { Redirect::to("/docs/") }))
         .route("/openapi.json", get(json(&OPENAPI)))
         .route("/asyncapi.json", get(json(&ASYNCAPI)))
         .route("/docs/errors", get(|| async { (typed("text/html; charset=utf-8"), Bytes::clone(&ERRORS)).into_response() }))

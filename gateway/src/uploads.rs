@@ -153,8 +153,8 @@ async fn append(gateway: &Gateway, parts: &Parts, id: &str, body: Body) -> Resul
     let AdvancedUpload { upload, parts: names } = match ask(gateway, &asker, &parts.headers, &advance).await {
         Ok(advanced) => advanced,
         Err(stop) => {
-            // refused for certain: nothing knows of these bytes
-            if matches!(stop, Stop::Service(_)) {
+            // refused for certain: nothing knows of these bytes. After a timeout they may be known and stay
+            if matches!(&stop, Stop::Service(problem) if problem.status < 500) {
                 delete_part(gateway, id, &advance.part).await;
             }
             return Err(stop);

@@ -45,8 +45,9 @@ async fn ping_finds_every_service_and_by_name_and_id_the_one() {
     let bus = house().await.stack.bus().await;
     let all = hears(&bus, "$SRV.PING", "ping").await;
     assert_eq!(names(&all), BTreeSet::from(SERVICES));
-    let ids: BTreeSet<&str> = all.iter().filter_map(|answer| answer["id"].as_str()).collect();
-    assert_eq!(ids.len(), all.len(), "two instances with one id: {all:?}");
+    let instances: BTreeSet<(&str, &str)> =
+        all.iter().filter_map(|answer| Some((answer["name"].as_str()?, answer["id"].as_str()?))).collect();
+    assert_eq!(instances.len(), all.len(), "two instances with one id: {all:?}");
     for answer in &all {
         let (name, id) = (answer["name"].as_str().expect("a name"), answer["id"].as_str().expect("an id"));
         assert_eq!(names(&hears(&bus, &format!("$SRV.PING.{name}"), "ping").await), BTreeSet::from([name]));

@@ -50,7 +50,7 @@ async fn after_logout_every_gateway_refuses_the_token_and_the_media_url() {
     for alice in [&alice, &elsewhere] {
         alice.browses_courses().await.refused(401, "USER_1011");
         alice.streams(&media, None).await.refused(403, "CONTENT_2220");
-        alice.refreshes().await.refused(401, "USER_1010");
+        alice.refreshes().await.refused(401, "USER_1011");
     }
     other_device.looks_at_self().await.ok();
 }

@@ -98,7 +98,7 @@ pub fn over_http(who: &Actor, route: &Route, input: &Value) -> Ask {
         path = format!("{path}?{}", query.join("&"));
     }
     let ask = who.asks(route.method.clone(), &path);
-    if body.is_empty() || route.method == Method::GET { ask } else { ask.json(Value::Object(body)) }
+    if route.method == Method::GET { ask } else { ask.json(Value::Object(body)) }
 }
 
 /// An answer over HTTP is one that the documents announce, by status and code.

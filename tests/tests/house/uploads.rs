@@ -87,9 +87,18 @@ async fn an_upload_is_its_owners_alone() {
     let house = house().await;
     let (operator, admin) = (house.staff("operator"), house.staff("admin"));
     let place = operator.begins_upload("mine.mp4", 1000).await.created().header("location").to_owned();
-    head(&admin, &place).await.is(404);
+    // staff may look, and no more
+    head(&admin, &place).await.ok();
     admin.sends_chunk(&place, 0, clip(1000)).await.refused(404, "CONTENT_2206");
-    admin.gets(&place).await.refused(404, "CONTENT_2206");
+    for role in ["moderator", "auditor"] {
+        let other = house.staff(role);
+        head(&other, &place).await.is(404);
+        other.gets(&place).await.refused(404, "CONTENT_2206");
+        other.sends_chunk(&place, 0, clip(1000)).await.refused(404, "CONTENT_2206");
+    }
+    let parts = house.stack.dir().join(format!("media{}", place.trim_start_matches("/api/v1")));
+    let kept = std::fs::read_dir(&parts).map(|entries| entries.count()).unwrap_or_default();
+    assert_eq!(kept, 0, "refused bytes were kept in {}", parts.display());
     operator
         .sends_chunk(&format!("/api/v1/uploads/{NOBODY}"), 0, clip(10))
         .await
