@@ -12,7 +12,10 @@ pub(crate) fn document() -> Value {
     settings.meta_schema = None;
     let mut generator = SchemaGenerator::new(settings);
     let (mut channels, mut operations, mut messages) = (Map::new(), Map::new(), Map::new());
-    messages.insert("Problem".to_owned(), message("Problem", generator.subschema_for::<lectern_subjects::Problem>().to_value(), None));
+    messages.insert(
+        "Problem".to_owned(),
+        message("Problem", generator.subschema_for::<lectern_subjects::Problem>().to_value(), None),
+    );
     for info in lectern_subjects::requests() {
         add_request(info, &mut generator, &mut channels, &mut operations, &mut messages);
     }
@@ -46,24 +49,36 @@ fn add_request(
     let golden: Value = serde_json::from_str(info.golden).unwrap_or_default();
     let id = id(info.subject);
     let reply = format!("{}Reply", info.name);
-    messages.insert(info.name.to_owned(), message(info.name, (info.request_schema)(generator).to_value(), Some(&golden["request"])));
-    messages.insert(reply.clone(), message(&reply, (info.reply_schema)(generator).to_value(), Some(&golden["reply"])));
+    messages.insert(
+        info.name.to_owned(),
+        message(info.name, (info.request_schema)(generator).to_value(), Some(&golden["request"])),
+    );
+    messages.insert(
+        reply.clone(),
+        message(&reply, (info.reply_schema)(generator).to_value(), Some(&golden["reply"])),
+    );
     channels.insert(id.clone(), json!({ "address": info.subject, "messages": { info.name: of(info.name) } }));
-    channels.insert(format!("{id}_reply"), json!({
-        "address": null,
-        "messages": { reply.as_str(): of(&reply), "Problem": of("Problem") },
-    }));
-    operations.insert(id.clone(), json!({
-        "action": "receive",
-        "summary": info.summary.trim(),
-        "channel": { "$ref": format!("#/channels/{id}") },
-        "messages": [{ "$ref": format!("#/channels/{id}/messages/{}", info.name) }],
-        "reply": {
-            "address": { "location": "$message.header#/reply" },
-            "channel": { "$ref": format!("#/channels/{id}_reply") },
-        },
-        "tags": [{ "name": info.service() }],
-    }));
+    channels.insert(
+        format!("{id}_reply"),
+        json!({
+            "address": null,
+            "messages": { reply.as_str(): of(&reply), "Problem": of("Problem") },
+        }),
+    );
+    operations.insert(
+        id.clone(),
+        json!({
+            "action": "receive",
+            "summary": info.summary.trim(),
+            "channel": { "$ref": format!("#/channels/{id}") },
+            "messages": [{ "$ref": format!("#/channels/{id}/messages/{}", info.name) }],
+            "reply": {
+                "address": { "location": "$message.header#/reply" },
+                "channel": { "$ref": format!("#/channels/{id}_reply") },
+            },
+            "tags": [{ "name": info.service() }],
+        }),
+    );
 }
 
 fn add_fact(
@@ -100,12 +115,15 @@ fn add_fact(
         "parameters": { "key": { "description": "The user's id where the fact is about a user, else the entity's." } },
         "messages": { info.name: of(info.name) },
     }));
-    operations.insert(id.clone(), json!({
-        "action": "send",
-        "summary": info.summary.trim(),
-        "channel": { "$ref": format!("#/channels/{id}") },
-        "messages": [{ "$ref": format!("#/channels/{id}/messages/{}", info.name) }],
-    }));
+    operations.insert(
+        id.clone(),
+        json!({
+            "action": "send",
+            "summary": info.summary.trim(),
+            "channel": { "$ref": format!("#/channels/{id}") },
+            "messages": [{ "$ref": format!("#/channels/{id}/messages/{}", info.name) }],
+        }),
+    );
 }
 
 fn message(name: &str, payload: Value, example: Option<&Value>) -> Value {

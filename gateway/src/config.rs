@@ -86,7 +86,9 @@ impl Config {
             .split(',')
             .map(str::trim)
             .filter(|part| !part.is_empty())
-            .map(|part| part.parse().map_err(|e| ConfigError::new(TRUSTED_PROXIES.name, format!("{part:?}: {e}"))))
+            .map(|part| {
+                part.parse().map_err(|e| ConfigError::new(TRUSTED_PROXIES.name, format!("{part:?}: {e}")))
+            })
             .collect::<Result<_, _>>()?;
         Ok(Config {
             http_addr: env.require(&HTTP_ADDR)?.to_owned(),

@@ -22,12 +22,17 @@ pub(crate) fn router() -> Router<Arc<Gateway>> {
     let json = |document: &'static LazyLock<Bytes>| {
         move || async move { (typed("application/json"), Bytes::clone(document)).into_response() }
     };
-    let swagger: Router = SwaggerUi::new("/docs").config(Config::from("/openapi.json").try_it_out_enabled(true).validator_url("none")).into();
+    let swagger: Router = SwaggerUi::new("/docs")
+        .config(Config::from("/openapi.json").try_it_out_enabled(true).validator_url("none"))
+        .into();
     Router::new()
         .route("/", get(|| async { Redirect::to("/docs/") }))
         .route("/openapi.json", get(json(&OPENAPI)))
         .route("/asyncapi.json", get(json(&ASYNCAPI)))
-        .route("/docs/errors", get(|| async { (typed("text/html; charset=utf-8"), Bytes::clone(&ERRORS)).into_response() }))
+        .route(
+            "/docs/errors",
+            get(|| async { (typed("text/html; charset=utf-8"), Bytes::clone(&ERRORS)).into_response() }),
+        )
         .merge(swagger.with_state(()))
 }
 
@@ -45,7 +50,8 @@ fn errors() -> String {
          <p>Every refusal is a problem document (RFC 9457) with one of these as <code>error_code</code>, over HTTP and on the bus.</p>",
     );
     let table = |page: &mut String, title: &str, codes: &[Code]| {
-        let _infallible = write!(page, "<h2>{title}</h2><table><tr><th>code<th>status<th>class<th>message</tr>");
+        let _infallible =
+            write!(page, "<h2>{title}</h2><table><tr><th>code<th>status<th>class<th>message</tr>");
         for code in codes {
             let _infallible = write!(
                 page,

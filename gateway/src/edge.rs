@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{ConnectInfo, FromRequestParts, OriginalUri, RawPathParams, Request, State};
@@ -25,6 +25,8 @@ use crate::{Gateway, problem};
 
 /// Longest body of a request, bytes (architecture §13).
 pub(crate) const BODY_LIMIT: usize = 64 * 1024;
+/// Time for a client to send a body of that length; uploads have their own way.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -48,7 +50,11 @@ pub(crate) struct Asker {
 }
 
 /// Answers one routed request.
-pub(crate) async fn answer(State(gateway): State<Arc<Gateway>>, bound: Arc<Bound>, request: Request) -> Response<Body> {
+pub(crate) async fn answer(
+    State(gateway): State<Arc<Gateway>>,
+    bound: Arc<Bound>,
+    request: Request,
+) -> Response<Body> {
     let (mut parts, body) = request.into_parts();
     let started = Instant::now();
     let span = span(bound.route.method, bound.route.path, &parts.headers);
@@ -88,20 +94,27 @@ async fn forward(
         Err(_) => Vec::new(),
     };
     let query = parts.uri.query().unwrap_or_default();
-    let body = bound
-        .params
-        .merge(&segments, query, body)
-        .map_err(|bad| Refused { code: bad.code, details: bad.details, retry_after_s: None })?;
-    (bound.route.check)(&body).map_err(|bad| Refused { code: bad.code, details: bad.details, retry_after_s: None })?;
+    let body = bound.params.merge(&segments, query, body).map_err(|bad| Refused {
+        code: bad.code,
+        details: bad.details,
+        retry_after_s: None,
+    })?;
+    (bound.route.check)(&body).map_err(|bad| Refused {
+        code: bad.code,
+        details: bad.details,
+        retry_after_s: None,
+    })?;
     let outgoing = outgoing(gateway, &asker, &parts.headers)?;
     let message = gateway
         .bus
         .request(bound.info.subject, bound.info.effect, &outgoing, body)
         .await
         .map_err(|error| unavailable(&error, bound.info))?;
-    let header = |name: &str| message.headers.as_ref().and_then(|headers| headers.get(name)).map(|v| v.as_str());
+    let header =
+        |name: &str| message.headers.as_ref().and_then(|headers| headers.get(name)).map(|v| v.as_str());
     if refusal_status(&message).is_some() {
-        let mut document: Problem = serde_json::from_slice(&message.payload).map_err(|_| CommonRefusal::Internal)?;
+        let mut document: Problem =
+            serde_json::from_slice(&message.payload).map_err(|_| CommonRefusal::Internal)?;
         document.instance = Some(parts.uri.path().to_owned());
         return Ok(problem::with_problem(&document, header("Retry-After")));
     }
@@ -117,23 +130,26 @@ pub(crate) async fn admit(
     info: &RequestInfo,
     request_id: Arc<str>,
 ) -> Result<Asker, Refused> {
-    let limited = |wait| Refused { code: CommonRefusal::RateLimited.code(), details: None, retry_after_s: Some(wait) };
+    let limited =
+        |wait| Refused { code: CommonRefusal::RateLimited.code(), details: None, retry_after_s: Some(wait) };
     let ignores_token = info.access == Access::Public && info.effect == Effect::Unkeyed;
     let token = if ignores_token { None } else { bearer(&parts.headers)? };
     let caller = match &token {
-        None => None,
-        Some(token) => Some(gateway.tokens.check(token).await.map_err(|fault| match fault {
-            TokenFault::Refused(refusal) => Refused::from(refusal),
-            TokenFault::Unavailable(error) => {
-                tracing::warn!(%error, "a token can't be checked right now");
-                Refused { retry_after_s: Some(1), ..CommonRefusal::Unavailable.into() }
-            }
-        })?),
+        None => Ok(None),
+        Some(token) => gateway.tokens.check(token).await.map(Some),
     };
+    // who forges tokens is as anonymous as who has none
     match &caller {
-        Some(caller) => gateway.limits.take_user(*caller.user.0.as_bytes()).map_err(limited)?,
-        None => gateway.limits.take_address(client_address(gateway, parts)).map_err(limited)?,
+        Ok(Some(caller)) => gateway.limits.take_user(*caller.user.0.as_bytes()).map_err(limited)?,
+        Ok(None) | Err(_) => gateway.limits.take_address(client_address(gateway, parts)).map_err(limited)?,
     }
+    let caller = caller.map_err(|fault| match fault {
+        TokenFault::Refused(refusal) => Refused::from(refusal),
+        TokenFault::Unavailable(error) => {
+            tracing::warn!(%error, "a token can't be checked right now");
+            Refused { retry_after_s: Some(1), ..CommonRefusal::Unavailable.into() }
+        }
+    })?;
     allowed(info.access, caller.as_deref())?;
     Ok(Asker { token, request_id })
 }
@@ -171,7 +187,10 @@ fn bearer(headers: &HeaderMap) -> Result<Option<Arc<str>>, Refused> {
 
 /// The peer; behind a trusted proxy, the rightmost forwarded address that is not itself one (H5).
 fn client_address(gateway: &Gateway, parts: &Parts) -> IpAddr {
-    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map_or(IpAddr::from([127, 0, 0, 1]), |info| info.0.ip());
+    let peer = parts
+        .extensions
+        .get::<ConnectInfo<SocketAddr>>()
+        .map_or(IpAddr::from([127, 0, 0, 1]), |info| info.0.ip());
     let trusted = &gateway.config.trusted_proxies;
     if !trusted.contains(&peer) {
         return peer;
@@ -185,7 +204,10 @@ fn accepts_json(headers: &HeaderMap) -> Result<(), Refused> {
     let Some(accept) = headers.get(ACCEPT).and_then(|value| value.to_str().ok()) else { return Ok(()) };
     let fits = |range: &str| {
         let range = range.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        matches!(range.as_str(), "*/*" | "application/*" | "application/json" | "application/problem+json" | "")
+        matches!(
+            range.as_str(),
+            "*/*" | "application/*" | "application/json" | "application/problem+json" | ""
+        )
     };
     if accept.split(',').any(fits) { Ok(()) } else { Err(CommonRefusal::NotAcceptable.into()) }
 }
@@ -198,7 +220,8 @@ async fn read_body(parts: &Parts, body: Body) -> Result<Bytes, Refused> {
     if bytes.is_empty() {
         return Ok(bytes);
     }
-    let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let content_type =
+        parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = content_type.split(';').next().unwrap_or_default().trim();
     if essence.eq_ignore_ascii_case("application/json") {
         Ok(bytes)
@@ -208,11 +231,16 @@ async fn read_body(parts: &Parts, body: Body) -> Result<Bytes, Refused> {
 }
 
 async fn collect(body: Body, limit: usize) -> Result<Bytes, Refused> {
-    match Limited::new(body, limit).collect().await {
+    let Ok(collected) = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, limit).collect()).await else {
+        let details = json!([{ "pointer": "", "reason": "the body did not come in time" }]);
+        return Err(Refused { details: Some(details), ..CommonRefusal::MalformedBody.into() });
+    };
+    match collected {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            Err(Refused { details: Some(json!({ "limit_bytes": limit })), ..CommonRefusal::PayloadTooLarge.into() })
-        }
+        Err(error) if error.is::<LengthLimitError>() => Err(Refused {
+            details: Some(json!({ "limit_bytes": limit })),
+            ..CommonRefusal::PayloadTooLarge.into()
+        }),
         Err(_) => Err(CommonRefusal::MalformedBody.into()),
     }
 }
@@ -224,7 +252,9 @@ pub(crate) fn outgoing(gateway: &Gateway, asker: &Asker, headers: &HeaderMap) ->
         Some(value) => {
             let key = value.to_str().ok().filter(|key| (1..=255).contains(&key.len()));
             Some(key.map(str::to_owned).ok_or_else(|| Refused {
-                details: Some(json!([{ "pointer": "Idempotency-Key", "reason": "1 to 255 visible characters" }])),
+                details: Some(
+                    json!([{ "pointer": "Idempotency-Key", "reason": "1 to 255 visible characters" }]),
+                ),
                 ..CommonRefusal::ValidationFailed.into()
             })?)
         }
@@ -252,9 +282,16 @@ pub(crate) fn unavailable(error: &CallError, info: &RequestInfo) -> Refused {
     }
 }
 
-fn success(status: u16, etag: Option<&str>, body: Bytes, parts: &Parts, info: &RequestInfo) -> Response<Body> {
+fn success(
+    status: u16,
+    etag: Option<&str>,
+    body: Bytes,
+    parts: &Parts,
+    info: &RequestInfo,
+) -> Response<Body> {
     let etag = etag.and_then(|tag| HeaderValue::from_str(tag).ok());
-    let unchanged = info.effect == Effect::Read && etag.is_some() && parts.headers.get(IF_NONE_MATCH) == etag.as_ref();
+    let unchanged =
+        info.effect == Effect::Read && etag.is_some() && parts.headers.get(IF_NONE_MATCH) == etag.as_ref();
     let mut response = Response::new(if unchanged { Body::empty() } else { Body::from(body) });
     *response.status_mut() = if unchanged {
         StatusCode::NOT_MODIFIED
@@ -265,7 +302,9 @@ fn success(status: u16, etag: Option<&str>, body: Bytes, parts: &Parts, info: &R
     if !unchanged {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
-    let public = info.access == Access::Public && info.effect == Effect::Read && !parts.headers.contains_key(AUTHORIZATION);
+    let public = info.access == Access::Public
+        && info.effect == Effect::Read
+        && !parts.headers.contains_key(AUTHORIZATION);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(if public { "no-cache" } else { "no-store" }));
     if let Some(etag) = etag {
         headers.insert(ETAG, etag);
@@ -275,7 +314,13 @@ fn success(status: u16, etag: Option<&str>, body: Bytes, parts: &Parts, info: &R
 
 /// A refusal as an answer.
 pub(crate) fn refusal(gateway: &Gateway, parts: &Parts, refused: Refused) -> Response<Body> {
-    problem::response(refused.code, refused.details, refused.retry_after_s, parts.uri.path(), gateway.clock.now())
+    problem::response(
+        refused.code,
+        refused.details,
+        refused.retry_after_s,
+        parts.uri.path(),
+        gateway.clock.now(),
+    )
 }
 
 /// The span of one request; it goes on with the client's trace when there is one.
@@ -310,16 +355,29 @@ fn deprecate(headers: &mut HeaderMap, successor: &str) {
 }
 
 /// No such path.
-pub(crate) async fn no_route(State(gateway): State<Arc<Gateway>>, uri: OriginalUri, headers: HeaderMap) -> Response<Body> {
+pub(crate) async fn no_route(
+    State(gateway): State<Arc<Gateway>>,
+    uri: OriginalUri,
+    headers: HeaderMap,
+) -> Response<Body> {
     edge_problem(&gateway, CommonRefusal::RouteNotFound, uri.path(), &headers)
 }
 
 /// The path exists, the method does not; axum adds `Allow`.
-pub(crate) async fn no_method(State(gateway): State<Arc<Gateway>>, uri: OriginalUri, headers: HeaderMap) -> Response<Body> {
+pub(crate) async fn no_method(
+    State(gateway): State<Arc<Gateway>>,
+    uri: OriginalUri,
+    headers: HeaderMap,
+) -> Response<Body> {
     edge_problem(&gateway, CommonRefusal::MethodNotAllowed, uri.path(), &headers)
 }
 
-fn edge_problem(gateway: &Gateway, refusal: CommonRefusal, path: &str, headers: &HeaderMap) -> Response<Body> {
+fn edge_problem(
+    gateway: &Gateway,
+    refusal: CommonRefusal,
+    path: &str,
+    headers: &HeaderMap,
+) -> Response<Body> {
     let mut response = span("any", "none", headers)
         .in_scope(|| problem::response(refusal.code(), None, None, path, gateway.clock.now()));
     finish(response.headers_mut(), &request_id(gateway, headers));

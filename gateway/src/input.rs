@@ -43,11 +43,8 @@ impl BadInput {
 
 impl Params {
     pub fn of(route: &'static Route, info: &'static RequestInfo) -> Params {
-        let path = route
-            .path
-            .split('/')
-            .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
-            .collect();
+        let path =
+            route.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')).collect();
         let mut generator = SchemaGenerator::default();
         (info.request_schema)(&mut generator);
         let definition = generator.definitions().get(info.name).cloned().unwrap_or_default();
@@ -137,7 +134,10 @@ fn percent_decoded(text: &str) -> String {
     while index < bytes.len() {
         let byte = match bytes[index] {
             b'+' => b' ',
-            b'%' => match bytes.get(index + 1..index + 3).and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()) {
+            b'%' => match bytes
+                .get(index + 1..index + 3)
+                .and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok())
+            {
                 Some(byte) => {
                     index += 2;
                     byte
@@ -169,7 +169,9 @@ mod tests {
     fn merged<R: Request>(segments: &[(&str, &str)], query: &str, body: &str) -> Result<String, String> {
         let segments: Vec<_> = segments.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let merged = params::<R>().merge(&segments, query, Bytes::copy_from_slice(body.as_bytes()));
-        merged.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).map_err(|bad| format!("{:?}", bad.details))
+        merged
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .map_err(|bad| format!("{:?}", bad.details))
     }
 
     const ID: &str = "0192f0c1-2345-7abc-8def-0123456789ab";
@@ -185,15 +187,30 @@ mod tests {
     fn a_path_parameter_stands_before_the_body_and_repeating_it_repeats_a_key() {
         let text = merged::<UpdateCourse>(&[("id", ID)], "", r#"{"title":"x"}"#).expect("a request");
         assert_eq!(text, format!(r#"{{"id":"{ID}","title":"x"}}"#));
-        assert_eq!(merged::<UpdateCourse>(&[("id", ID)], "", "").expect("a request"), format!(r#"{{"id":"{ID}"}}"#));
-        assert_eq!(merged::<UpdateCourse>(&[("id", ID)], "", "{ }").expect("a request"), format!(r#"{{"id":"{ID}" }}"#));
-        let repeated = merged::<UpdateCourse>(&[("id", ID)], "", &format!(r#"{{"id":"{ID}"}}"#)).expect("json");
+        assert_eq!(
+            merged::<UpdateCourse>(&[("id", ID)], "", "").expect("a request"),
+            format!(r#"{{"id":"{ID}"}}"#)
+        );
+        assert_eq!(
+            merged::<UpdateCourse>(&[("id", ID)], "", "{ }").expect("a request"),
+            format!(r#"{{"id":"{ID}" }}"#)
+        );
+        let repeated =
+            merged::<UpdateCourse>(&[("id", ID)], "", &format!(r#"{{"id":"{ID}"}}"#)).expect("json");
         assert!(lectern_subjects::decode::<UpdateCourse>(repeated.as_bytes()).is_err());
     }
 
     #[test]
     fn an_id_in_the_path_that_is_no_uuid_is_named() {
-        assert!(merged::<UpdateCourse>(&[("id", "1; DROP TABLE courses")], "", "{}").expect_err("refused").contains("/id"));
-        assert!(merged::<UpdateCourse>(&[("id", ID)], "force=true", "{}").expect_err("refused").contains("/force"));
+        assert!(
+            merged::<UpdateCourse>(&[("id", "1; DROP TABLE courses")], "", "{}")
+                .expect_err("refused")
+                .contains("/id")
+        );
+        assert!(
+            merged::<UpdateCourse>(&[("id", ID)], "force=true", "{}")
+                .expect_err("refused")
+                .contains("/force")
+        );
     }
 }

@@ -20,6 +20,7 @@ mod uploads;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use lectern_core::bus::Bus;
 use lectern_core::config::ConfigError;
 use lectern_core::health::Health;
@@ -27,7 +28,6 @@ use lectern_core::run::Process;
 use lectern_core::signed_url::SigningKeys;
 use lectern_core::token::TokenCheck;
 use lectern_core::{Clock, Env};
-use anyhow::Context;
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use tokio_util::sync::CancellationToken;
@@ -52,14 +52,22 @@ impl Gateway {
     ///
     /// # Errors
     /// When a setting is impossible; it names the variable.
-    pub fn new(bus: Bus, tokens: TokenCheck, clock: Clock, env: &Env, health: Health) -> anyhow::Result<Gateway> {
+    pub fn new(
+        bus: Bus,
+        tokens: TokenCheck,
+        clock: Clock,
+        env: &Env,
+        health: Health,
+    ) -> anyhow::Result<Gateway> {
         let config = Config::from(env)?;
         let limits = Limits::new(config.limits);
         std::fs::create_dir_all(&config.media_root)
             .with_context(|| format!("MEDIA_ROOT: {} can't be made", config.media_root.display()))?;
         let store = Arc::new(LocalFileSystem::new_with_prefix(&config.media_root).context("MEDIA_ROOT")?);
         let media_keys = match &config.media_keys {
-            Some(text) => Some(text.parse().map_err(|e: String| ConfigError::new(config::MEDIA_SIGNING_KEYS.name, e))?),
+            Some(text) => {
+                Some(text.parse().map_err(|e: String| ConfigError::new(config::MEDIA_SIGNING_KEYS.name, e))?)
+            }
             None => None,
         };
         Ok(Gateway { bus, tokens, clock, config, limits, health, store, media_keys })
@@ -72,9 +80,8 @@ impl Gateway {
 /// When the address can't be bound.
 pub async fn run(gateway: Gateway, process: Process) -> anyhow::Result<()> {
     let gateway = Arc::new(gateway);
-    let watcher = tokio::spawn(
-        gateway.tokens.revocations().clone().watch(gateway.bus.clone(), process.stop.clone()),
-    );
+    let watcher =
+        tokio::spawn(gateway.tokens.revocations().clone().watch(gateway.bus.clone(), process.stop.clone()));
     let probe = tokio::spawn(probe(gateway.clone(), process.clone()));
     let router = routes::router(gateway.clone());
     let served = server::serve(router, &gateway.config.http_addr, process.stop.clone()).await;

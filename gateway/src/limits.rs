@@ -40,14 +40,20 @@ impl Limits {
     pub fn take_address(&self, address: IpAddr) -> Result<(), u32> {
         let Some(buckets) = &self.0 else { return Ok(()) };
         bound(&buckets.addresses);
-        buckets.addresses.check_key(&address).map_err(|not_until| seconds(not_until.wait_time_from(buckets.clock.now())))
+        buckets
+            .addresses
+            .check_key(&address)
+            .map_err(|not_until| seconds(not_until.wait_time_from(buckets.clock.now())))
     }
 
     /// Takes one from the bucket of a user; on refusal, seconds to wait.
     pub fn take_user(&self, user: [u8; 16]) -> Result<(), u32> {
         let Some(buckets) = &self.0 else { return Ok(()) };
         bound(&buckets.tokens);
-        buckets.tokens.check_key(&user).map_err(|not_until| seconds(not_until.wait_time_from(buckets.clock.now())))
+        buckets
+            .tokens
+            .check_key(&user)
+            .map_err(|not_until| seconds(not_until.wait_time_from(buckets.clock.now())))
     }
 }
 

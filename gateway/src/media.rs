@@ -42,10 +42,11 @@ async fn read(gateway: &Gateway, parts: &Parts, asset: &str, file: &str) -> Resu
     let keys = gateway.media_keys.as_ref().ok_or(ContentRefusal::UrlDenied)?;
     let query = parts.uri.query().unwrap_or_default();
     let path = format!("/media/{asset}/{file}");
-    let [_playback, user, sid] = keys.verify(&path, query, ["psid", "uid", "sid"], gateway.clock.now()).map_err(|denied| {
-        tracing::debug!(%denied, "a media URL");
-        ContentRefusal::UrlDenied
-    })?;
+    let [_playback, user, sid] =
+        keys.verify(&path, query, ["psid", "uid", "sid"], gateway.clock.now()).map_err(|denied| {
+            tracing::debug!(%denied, "a media URL");
+            ContentRefusal::UrlDenied
+        })?;
     let (user, sid) = user.parse().ok().zip(sid.parse().ok()).ok_or(ContentRefusal::UrlDenied)?;
     let revocations = gateway.tokens.revocations();
     // fail closed: a map that may be stale opens nothing
@@ -67,7 +68,11 @@ async fn read(gateway: &Gateway, parts: &Parts, asset: &str, file: &str) -> Resu
         Asked::Whole => 0..meta.size,
         Asked::Part(bytes) => {
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-            insert(&mut response, CONTENT_RANGE, &format!("bytes {}-{}/{}", bytes.start, bytes.end - 1, meta.size));
+            insert(
+                &mut response,
+                CONTENT_RANGE,
+                &format!("bytes {}-{}/{}", bytes.start, bytes.end - 1, meta.size),
+            );
             bytes
         }
         Asked::Unsatisfiable => {

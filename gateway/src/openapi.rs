@@ -20,7 +20,9 @@ pub(crate) fn document() -> Value {
     generator.subschema_for::<Problem>();
     let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
     for route in ROUTES {
-        let Some(info) = lectern_subjects::requests().find(|info| info.subject == route.subject) else { continue };
+        let Some(info) = lectern_subjects::requests().find(|info| info.subject == route.subject) else {
+            continue;
+        };
         let operation = operation(route, info, &mut generator);
         paths.entry(route.path).or_default().insert(route.method.to_ascii_lowercase(), operation);
     }
@@ -129,14 +131,20 @@ fn responses(route: &Route, info: &RequestInfo, reply: &Value, example: &Value) 
         "content": { "application/json": { "schema": reply, "example": example } },
     });
     if route.status == 201 {
-        responses.insert("200".to_owned(), json!({
-            "description": "It was there already.",
-            "content": { "application/json": { "schema": reply } },
-        }));
+        responses.insert(
+            "200".to_owned(),
+            json!({
+                "description": "It was there already.",
+                "content": { "application/json": { "schema": reply } },
+            }),
+        );
     }
     responses.insert(route.status.to_string(), success);
     if info.effect == Effect::Read {
-        responses.insert("304".to_owned(), json!({ "description": "Not changed since the `ETag` in If-None-Match." }));
+        responses.insert(
+            "304".to_owned(),
+            json!({ "description": "Not changed since the `ETag` in If-None-Match." }),
+        );
     }
     let mut by_status: BTreeMap<u16, Vec<&str>> = BTreeMap::new();
     let own = lectern_subjects::SERVICES.iter().filter(|service| service.name == info.service());
@@ -163,14 +171,25 @@ fn responses(route: &Route, info: &RequestInfo, reply: &Value, example: &Value) 
 /// The routes that are no request of the contract, each for its reason (architecture §13).
 fn by_hand() -> Vec<(&'static str, Map<String, Value>)> {
     let plain = |tag: &str, summary: &str, statuses: &[(&str, &str)]| {
-        let responses: Map<String, Value> =
-            statuses.iter().map(|(status, text)| ((*status).to_owned(), json!({ "description": text }))).collect();
+        let responses: Map<String, Value> = statuses
+            .iter()
+            .map(|(status, text)| ((*status).to_owned(), json!({ "description": text })))
+            .collect();
         json!({ "summary": summary, "tags": [tag], "responses": responses })
     };
     let refused = ("4XX", "Refused; a problem document.");
-    let mut upload = plain("content", "Start a resumable upload (tus 1.0.0): Upload-Length, Upload-Metadata.", &[("201", "Location names the upload."), refused]);
-    let mut append = plain("content", "The next bytes of an upload (tus 1.0.0): Upload-Offset.", &[("204", "Upload-Offset says how far it came; Lectern-Asset names the file when whole."), refused]);
-    let mut probe = plain("content", "How far an upload came (tus 1.0.0).", &[("200", "Upload-Offset."), refused]);
+    let mut upload = plain(
+        "content",
+        "Start a resumable upload (tus 1.0.0): Upload-Length, Upload-Metadata.",
+        &[("201", "Location names the upload."), refused],
+    );
+    let mut append = plain(
+        "content",
+        "The next bytes of an upload (tus 1.0.0): Upload-Offset.",
+        &[("204", "Upload-Offset says how far it came; Lectern-Asset names the file when whole."), refused],
+    );
+    let mut probe =
+        plain("content", "How far an upload came (tus 1.0.0).", &[("200", "Upload-Offset."), refused]);
     let id = json!([{ "name": "id", "in": "path", "required": true, "schema": { "type": "string", "format": "uuid" } }]);
     for operation in [&mut upload, &mut append, &mut probe] {
         operation["security"] = json!([{ "BearerAuth": [] }]);
@@ -178,7 +197,16 @@ fn by_hand() -> Vec<(&'static str, Map<String, Value>)> {
     append["parameters"] = id.clone();
     append["requestBody"] = json!({ "content": { "application/offset+octet-stream": { "schema": { "type": "string", "format": "binary" } } } });
     probe["parameters"] = id;
-    let mut media = plain("content", "A file, by a signed URL that a playback session answers.", &[("200", "All of it."), ("206", "A range."), ("403", "Wrong, expired or revoked; CONTENT_2220."), ("416", "Beyond the end.")]);
+    let mut media = plain(
+        "content",
+        "A file, by a signed URL that a playback session answers.",
+        &[
+            ("200", "All of it."),
+            ("206", "A range."),
+            ("403", "Wrong, expired or revoked; CONTENT_2220."),
+            ("416", "Beyond the end."),
+        ],
+    );
     media["parameters"] = json!([
         { "name": "asset", "in": "path", "required": true, "schema": { "type": "string", "format": "uuid" } },
         { "name": "file", "in": "path", "required": true, "schema": { "type": "string" } },
@@ -189,7 +217,17 @@ fn by_hand() -> Vec<(&'static str, Map<String, Value>)> {
         ("/api/v1/uploads/{id}", Map::from_iter([("patch".to_owned(), append), ("head".to_owned(), probe)])),
         ("/media/{asset}/{file}", one("get", media)),
         ("/health/liveness", one("get", plain("operations", "The process lives.", &[("200", "alive")]))),
-        ("/health/readiness", one("get", plain("operations", "The process may take requests.", &[("200", "ready"), ("503", "not ready, and why")]))),
+        (
+            "/health/readiness",
+            one(
+                "get",
+                plain(
+                    "operations",
+                    "The process may take requests.",
+                    &[("200", "ready"), ("503", "not ready, and why")],
+                ),
+            ),
+        ),
     ]
 }
 

@@ -27,7 +27,8 @@ pub(crate) fn response(
 /// A problem document as an HTTP answer.
 pub(crate) fn with_problem(problem: &Problem, retry_after: Option<&str>) -> Response<Body> {
     let mut response = Response::new(Body::from(serde_json::to_vec(problem).unwrap_or_default()));
-    *response.status_mut() = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() =
+        StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

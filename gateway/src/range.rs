@@ -18,7 +18,9 @@ const MOST_RANGES: usize = 5;
 
 /// Reads a `Range` header for a file of `size` bytes.
 pub(crate) fn asked(header: Option<&str>, size: u64) -> Asked {
-    let Some(ranges) = header.and_then(|text| text.trim().strip_prefix("bytes=")) else { return Asked::Whole };
+    let Some(ranges) = header.and_then(|text| text.trim().strip_prefix("bytes=")) else {
+        return Asked::Whole;
+    };
     let parsed: Option<Vec<_>> = ranges.split(',').map(|range| parse(range.trim())).collect();
     match parsed.as_deref() {
         None | Some([]) => Asked::Whole,
@@ -31,7 +33,11 @@ pub(crate) fn asked(header: Option<&str>, size: u64) -> Asked {
 fn parse(range: &str) -> Option<(Option<u64>, Option<u64>)> {
     let (first, last) = range.split_once('-')?;
     let number = |text: &str| {
-        if text.is_empty() { Some(None) } else { text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()) }
+        if text.is_empty() {
+            Some(None)
+        } else {
+            text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())
+        }
     };
     match (number(first)?, number(last)?) {
         (None, None) => None,

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::{MethodFilter, MethodRouter, get, patch, post};
 use lectern_subjects::content::{AdvanceUpload, CompleteUpload};
-use lectern_subjects::courses::{
-    AddSession, CreateCourse, GetCourse, GetSession, ListCourses, ListSessions, PublishCourse, SetInstructors,
-    UpdateCourse,
-};
 use lectern_subjects::content::{CreateUpload, GetAsset, GetUpload};
+use lectern_subjects::courses::{
+    AddSession, CreateCourse, GetCourse, GetSession, ListCourses, ListSessions, PublishCourse,
+    SetInstructors, UpdateCourse,
+};
 use lectern_subjects::enrollment::{
-    CancelSubscription, CheckAccess, CreatePlan, Enroll, GetEnrollment, GetPlan, GetSubscription, ListEnrollments,
-    ListPlans, ListSubscriptions, Subscribe, UpdateSubscription,
+    CancelSubscription, CheckAccess, CreatePlan, Enroll, GetEnrollment, GetPlan, GetSubscription,
+    ListEnrollments, ListPlans, ListSubscriptions, Subscribe, UpdateSubscription,
 };
 use lectern_subjects::identity::{
     CheckToken, CreateUser, GetJwks, GetMe, Login, Logout, Refresh, Register, ResendVerification, VerifyEmail,
@@ -44,7 +44,14 @@ pub struct Route {
 }
 
 const fn route<R: Request>(method: &'static str, path: &'static str, status: u16) -> Route {
-    Route { method, path, subject: R::SUBJECT, status, check: |body| decode::<R>(body).map(drop), successor: None }
+    Route {
+        method,
+        path,
+        subject: R::SUBJECT,
+        status,
+        check: |body| decode::<R>(body).map(drop),
+        successor: None,
+    }
 }
 
 /// All routes.
@@ -100,10 +107,19 @@ pub static ROUTES: &[Route] = &[
 
 /// Requests without a row above, and why.
 pub static NO_ROUTE: &[(&str, &str)] = &[
-    (CreateUpload::SUBJECT, "tus: POST /api/v1/uploads carries the length and name in headers (src/uploads.rs)"),
-    (AdvanceUpload::SUBJECT, "tus: PATCH /api/v1/uploads/{id} carries bytes, which never cross the bus (src/uploads.rs)"),
+    (
+        CreateUpload::SUBJECT,
+        "tus: POST /api/v1/uploads carries the length and name in headers (src/uploads.rs)",
+    ),
+    (
+        AdvanceUpload::SUBJECT,
+        "tus: PATCH /api/v1/uploads/{id} carries bytes, which never cross the bus (src/uploads.rs)",
+    ),
     (CompleteUpload::SUBJECT, "tus: sent by the gateway when the last byte is stored (src/uploads.rs)"),
-    (CheckToken::SUBJECT, "asked by roles whose revocation watcher is stale; over HTTP the token's own check answers"),
+    (
+        CheckToken::SUBJECT,
+        "asked by roles whose revocation watcher is stale; over HTTP the token's own check answers",
+    ),
 ];
 
 /// What a route needs at run time: the row, its row in the contract, and how its parameters become fields.
@@ -117,7 +133,9 @@ pub(crate) struct Bound {
 pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
     let mut paths: BTreeMap<&str, MethodRouter<Arc<Gateway>>> = BTreeMap::new();
     for route in ROUTES {
-        let Some(info) = lectern_subjects::requests().find(|info| info.subject == route.subject) else { continue };
+        let Some(info) = lectern_subjects::requests().find(|info| info.subject == route.subject) else {
+            continue;
+        };
         let bound: Arc<Bound> = Arc::new(Bound { route, info, params: Params::of(route, info) });
         let handler = move |state, request| edge::answer(state, bound, request);
         let methods = paths.remove(route.path).unwrap_or_default();

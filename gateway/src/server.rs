@@ -30,7 +30,8 @@ pub(crate) async fn serve(router: Router, address: &str, stop: CancellationToken
     let listener = TcpListener::bind(address)
         .await
         .with_context(|| format!("HTTP_ADDR: can't listen on {address}; is the port taken?"))?;
-    let mut builder = Builder::new(TokioExecutor::new());
+    // looking for HTTP/2 first would wait for the first bytes without a limit (hyper #3756)
+    let mut builder = Builder::new(TokioExecutor::new()).http1_only();
     builder
         .http1()
         .timer(TokioTimer::new())

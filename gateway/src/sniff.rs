@@ -17,7 +17,9 @@ pub(crate) fn mime(first: &[u8]) -> &'static str {
         [b'%', b'P', b'D', b'F', b'-', ..] => "application/pdf",
         [b'P', b'K', 3 | 5, 4 | 6, ..] => "application/zip",
         _ if first.starts_with(b"WEBVTT") || first.starts_with(b"\xef\xbb\xbfWEBVTT") => "text/vtt",
-        _ if !first.is_empty() && first.iter().all(|b| *b >= 0x20 || matches!(b, b'\t' | b'\n' | b'\r')) => "text/plain",
+        _ if !first.is_empty() && first.iter().all(|b| *b >= 0x20 || matches!(b, b'\t' | b'\n' | b'\r')) => {
+            "text/plain"
+        }
         _ => "application/octet-stream",
     }
 }

@@ -14,8 +14,8 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use lectern_core::error::CallError;
 use lectern_subjects::content::{
-    AdvanceUpload, AdvancedUpload, CompleteUpload, ContentRefusal, CreateUpload, GetUpload, UPLOAD_MAX_BYTES, Upload,
-    UploadState,
+    AdvanceUpload, AdvancedUpload, CompleteUpload, ContentRefusal, CreateUpload, GetUpload, UPLOAD_MAX_BYTES,
+    Upload, UploadState,
 };
 use lectern_subjects::id::UploadId;
 use lectern_subjects::{CommonRefusal, Problem, Refusal, RequestInfo};
@@ -85,8 +85,8 @@ pub(crate) async fn create(State(gateway): State<Arc<Gateway>>, request: Request
 async fn begin(gateway: &Gateway, parts: &Parts) -> Result<Upload, Stop> {
     let asker = admitted::<CreateUpload>(gateway, parts).await?;
     tus_version(&parts.headers)?;
-    let length =
-        number(&parts.headers, &UPLOAD_LENGTH).ok_or_else(|| field("Upload-Length", "the file's length in bytes"))?;
+    let length = number(&parts.headers, &UPLOAD_LENGTH)
+        .ok_or_else(|| field("Upload-Length", "the file's length in bytes"))?;
     if length > UPLOAD_MAX_BYTES {
         return Err(ContentRefusal::TooLarge.into());
     }
@@ -96,7 +96,11 @@ async fn begin(gateway: &Gateway, parts: &Parts) -> Result<Upload, Stop> {
 }
 
 /// `HEAD /api/v1/uploads/{id}`: how far it came.
-pub(crate) async fn head(State(gateway): State<Arc<Gateway>>, Path(id): Path<String>, request: Request) -> Response<Body> {
+pub(crate) async fn head(
+    State(gateway): State<Arc<Gateway>>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Response<Body> {
     let (parts, _no_body) = request.into_parts();
     let span = edge::span("HEAD", "/api/v1/uploads/{id}", &parts.headers);
     let found = async {
@@ -114,7 +118,11 @@ async fn look(gateway: &Gateway, parts: &Parts, id: &str) -> Result<Upload, Stop
 
 /// `PATCH /api/v1/uploads/{id}`: the next bytes. What arrived before a broken connection is kept: the work goes on in a
 /// task of its own when the client is gone.
-pub(crate) async fn patch(State(gateway): State<Arc<Gateway>>, Path(id): Path<String>, request: Request) -> Response<Body> {
+pub(crate) async fn patch(
+    State(gateway): State<Arc<Gateway>>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let span = edge::span("PATCH", "/api/v1/uploads/{id}", &parts.headers);
     let (work_gateway, work_parts) = (gateway.clone(), parts.clone());
@@ -135,7 +143,8 @@ async fn append(gateway: &Gateway, parts: &Parts, id: &str, body: Body) -> Resul
     if content_type != Some("application/offset+octet-stream") {
         return Err(ContentRefusal::MediaType.into());
     }
-    let from = number(&parts.headers, &UPLOAD_OFFSET).ok_or_else(|| field("Upload-Offset", "where the chunk begins"))?;
+    let from = number(&parts.headers, &UPLOAD_OFFSET)
+        .ok_or_else(|| field("Upload-Offset", "where the chunk begins"))?;
     let upload = ask(gateway, &asker, &parts.headers, &GetUpload { id }).await?;
     if upload.state == UploadState::Complete {
         return Ok(upload);
@@ -250,7 +259,9 @@ async fn admitted<R: lectern_subjects::Request>(gateway: &Gateway, parts: &Parts
 }
 
 fn info<R: lectern_subjects::Request>() -> Result<&'static RequestInfo, Stop> {
-    lectern_subjects::requests().find(|info| info.subject == R::SUBJECT).ok_or(CommonRefusal::RouteNotFound.into())
+    lectern_subjects::requests()
+        .find(|info| info.subject == R::SUBJECT)
+        .ok_or(CommonRefusal::RouteNotFound.into())
 }
 
 async fn ask<R: lectern_subjects::Request>(
@@ -318,7 +329,11 @@ fn empty(status: StatusCode) -> Response<Body> {
 }
 
 fn tus_version(headers: &HeaderMap) -> Result<(), Stop> {
-    if headers.get(&TUS_RESUMABLE) == Some(&VERSION) { Ok(()) } else { Err(ContentRefusal::TusVersion.into()) }
+    if headers.get(&TUS_RESUMABLE) == Some(&VERSION) {
+        Ok(())
+    } else {
+        Err(ContentRefusal::TusVersion.into())
+    }
 }
 
 fn upload_id(text: &str) -> Result<UploadId, Stop> {

@@ -32,7 +32,12 @@ impl Figures {
             let index = ((latencies.len() as f64 - 1.0) * part).max(0.0) as usize;
             latencies.get(index).map_or(0.0, |latency| latency.as_secs_f64() * 1000.0)
         };
-        Figures { operations: latencies.len(), seconds: took.as_secs_f64(), p50_ms: at(0.5), p99_ms: at(0.99) }
+        Figures {
+            operations: latencies.len(),
+            seconds: took.as_secs_f64(),
+            p50_ms: at(0.5),
+            p99_ms: at(0.99),
+        }
     }
 }
 
@@ -98,7 +103,8 @@ impl HttpConnection {
         let host = base.trim_start_matches("http://");
         let stream = TcpStream::connect(host).await.with_context(|| format!("connecting to {host}"))?;
         stream.set_nodelay(true)?;
-        let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {token}\r\n\r\n").into_bytes();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {token}\r\n\r\n")
+            .into_bytes();
         Ok(HttpConnection { stream, request, buffer: Vec::with_capacity(8192) })
     }
 }
@@ -111,14 +117,18 @@ impl Operation for HttpConnection {
             if self.stream.read_buf(&mut self.buffer).await? == 0 {
                 bail!("the connection was closed");
             }
-            let Some(head) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
+            let Some(head) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") else {
+                continue;
+            };
             let text = std::str::from_utf8(&self.buffer[..head])?;
             if !text.starts_with("HTTP/1.1 200") {
                 bail!("{}", text.lines().next().unwrap_or_default());
             }
             let length: usize = text
                 .lines()
-                .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:").map(|n| n.trim().to_owned()))
+                .find_map(|line| {
+                    line.to_ascii_lowercase().strip_prefix("content-length:").map(|n| n.trim().to_owned())
+                })
                 .context("no content-length")?
                 .parse()?;
             if self.buffer.len() >= head + 4 + length {

@@ -36,9 +36,16 @@ impl Story {
         println!("      {} {}", self.paint("2", "asked   "), shorten(&door(&answer.asked), 100));
         let shown: Vec<String> = fields
             .iter()
-            .filter_map(|field| Some(format!("{} {}", field.trim_start_matches('/'), plain(answer.json.pointer(field)?))))
+            .filter_map(|field| {
+                Some(format!("{} {}", field.trim_start_matches('/'), plain(answer.json.pointer(field)?)))
+            })
             .collect();
-        println!("      {} {} {}", self.paint("2", "answered"), self.paint("33", &answer.status.to_string()), shown.join(" · "));
+        println!(
+            "      {} {} {}",
+            self.paint("2", "answered"),
+            self.paint("33", &answer.status.to_string()),
+            shown.join(" · ")
+        );
     }
 
     /// Something that was seen outside an answer.
@@ -49,7 +56,8 @@ impl Story {
     /// The end, when everything was as promised.
     pub fn end(&self) {
         let steps = self.steps.load(Ordering::Relaxed);
-        let line = format!("All {steps} steps were as promised, in {:.1} s.", self.begun.elapsed().as_secs_f64());
+        let line =
+            format!("All {steps} steps were as promised, in {:.1} s.", self.begun.elapsed().as_secs_f64());
         println!("\n{}", self.paint("1;32", &line));
     }
 
@@ -75,5 +83,9 @@ fn plain(value: &Value) -> String {
 }
 
 fn shorten(text: &str, most: usize) -> String {
-    if text.chars().count() <= most { text.to_owned() } else { text.chars().take(most - 1).chain(['…']).collect() }
+    if text.chars().count() <= most {
+        text.to_owned()
+    } else {
+        text.chars().take(most - 1).chain(['…']).collect()
+    }
 }

@@ -246,6 +246,8 @@ impl Bus {
         let repeatable =
             effect == Effect::Read || (effect == Effect::Write && outgoing.idempotency_key.is_some());
         let headers = outgoing.headers();
+        // whether an attempt that nobody answered may have changed something
+        let mut unknown = false;
         for attempt in 1.. {
             let left = (outgoing.deadline - self.0.clock.now()).to_std().unwrap_or_default();
             if left.is_zero() {
@@ -253,19 +255,21 @@ impl Bus {
             }
             let patience = if repeatable && attempt < 3 { left.min(READ_ATTEMPT) } else { left };
             let answer = self.attempt(subject, headers.clone(), body.clone(), patience).await;
-            let again = match &answer {
-                Ok(message) => message.headers.as_ref().is_some_and(|h| h.get(reply::SHED).is_some()),
-                Err(CallError::Unavailable(_)) => true,
-                Err(CallError::Timeout) => repeatable,
-                Err(_) => false,
+            let shed = answer
+                .as_ref()
+                .is_ok_and(|message| message.headers.as_ref().is_some_and(|h| h.get(reply::SHED).is_some()));
+            let (again, undone) = match &answer {
+                Ok(_) => (shed, shed),
+                Err(CallError::Unavailable(_)) => (true, true),
+                Err(CallError::Timeout) => (repeatable, false),
+                Err(_) => (false, false),
             };
-            if !again || attempt >= 3 || !self.spend_retry() {
-                return answer;
-            }
             let pause = Duration::from_millis(rand::random_range(20..=60) * attempt);
-            if pause >= left {
-                return answer;
+            if !again || attempt >= 3 || pause >= left || !self.spend_retry() {
+                // this attempt did nothing, but an earlier one may have
+                return if undone && unknown { Err(CallError::Timeout) } else { answer };
             }
+            unknown |= effect != Effect::Read && !undone;
             tokio::time::sleep(pause).await;
         }
         unreachable!("the loop ends at the third attempt")
@@ -314,8 +318,7 @@ impl Bus {
                 Err(CallError::Unavailable(format!("nobody answers {subject}")))
             }
             Ok(Ok(message)) => Ok(message),
-            Ok(Err(_)) => Err(CallError::Unavailable("the connection was closed".to_owned())),
-            Err(_) => Err(CallError::Timeout),
+            Ok(Err(_)) | Err(_) => Err(CallError::Timeout),
         }
     }
 

@@ -204,13 +204,15 @@ fn metadata(subject: &str) -> Value {
     let Some(info) = lectern_subjects::requests().find(|info| info.subject == subject) else {
         return json!({});
     };
-    let schema = (info.request_schema)(&mut schemars::SchemaGenerator::default());
+    let mut generator = schemars::SchemaGenerator::default();
+    let mut schema = (info.request_schema)(&mut generator).to_value();
+    schema["$defs"] = generator.take_definitions(true).into();
     json!({
         "request": info.name,
         "summary": info.summary.trim(),
         "access": format!("{:?}", info.access),
         "effect": format!("{:?}", info.effect),
-        "schema": schema.to_value().to_string(),
+        "schema": schema.to_string(),
     })
 }
 

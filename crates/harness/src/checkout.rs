@@ -137,6 +137,15 @@ impl DevState {
         write_private(&state_dir().join("state.json"), &serde_json::to_vec_pretty(self)?)
     }
 
+    /// Notes a process at once, so that whatever happens next, it can be stopped.
+    ///
+    /// # Errors
+    /// When the state can't be written.
+    pub fn started(&mut self, process: &ProcessRecord) -> anyhow::Result<()> {
+        self.processes.push(process.clone());
+        self.write()
+    }
+
     /// Whether everything that was started runs.
     pub fn is_up(&self) -> bool {
         !self.processes.is_empty() && self.processes.iter().all(ProcessRecord::is_alive)

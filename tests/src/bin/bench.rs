@@ -88,7 +88,8 @@ async fn b1(stack: &Stack, pid: u32, length: Duration) -> anyhow::Result<Vec<Row
     eprintln!("B1: GET /api/v1/users/me, {CONNECTIONS} connections");
     let cpu = machine::cpu_seconds(pid);
     let base = stack.http_url();
-    let ours = closed_loop(CONNECTIONS, length, |_| HttpConnection::get(&base, "/api/v1/users/me", &token)).await?;
+    let ours =
+        closed_loop(CONNECTIONS, length, |_| HttpConnection::get(&base, "/api/v1/users/me", &token)).await?;
     let cpu = machine::cpu_seconds(pid) - cpu;
 
     eprintln!("B1: bare request/reply of {} bytes", payload.len());
@@ -109,8 +110,22 @@ async fn b1(stack: &Stack, pid: u32, length: Duration) -> anyhow::Result<Vec<Row
             note: "limit: harmonic sum of the two below; goal 0.5".to_owned(),
             figures: Some(ours),
         },
-        Row { name: "  bare request/reply", figures: Some(bus), cpu_s_per_1000: None, rss_mib: None, limit: None, note: String::new() },
-        Row { name: "  bare SQL", figures: Some(sql), cpu_s_per_1000: None, rss_mib: None, limit: None, note: String::new() },
+        Row {
+            name: "  bare request/reply",
+            figures: Some(bus),
+            cpu_s_per_1000: None,
+            rss_mib: None,
+            limit: None,
+            note: String::new(),
+        },
+        Row {
+            name: "  bare SQL",
+            figures: Some(sql),
+            cpu_s_per_1000: None,
+            rss_mib: None,
+            limit: None,
+            note: String::new(),
+        },
     ])
 }
 
@@ -153,7 +168,10 @@ struct Query {
 
 impl Operation for Query {
     async fn once(&mut self) -> anyhow::Result<()> {
-        sqlx::query("SELECT * FROM identity.users WHERE id = $1").bind(self.user).fetch_one(&self.pool).await?;
+        sqlx::query("SELECT * FROM identity.users WHERE id = $1")
+            .bind(self.user)
+            .fetch_one(&self.pool)
+            .await?;
         Ok(())
     }
 }
@@ -170,7 +188,14 @@ async fn b11(stack: &mut Stack, idle: f64, pid: u32) -> anyhow::Result<Row> {
         "idle {idle:.0} MiB (goal < 120), peak under B1 {loaded:.0} MiB; start to ready {start:.2} s (goal < 3); binary {:.1} MiB (goal < 60)",
         machine::file_mib(&binary)
     );
-    Ok(Row { name: "B11 footprint", figures: None, cpu_s_per_1000: None, rss_mib: Some(idle), limit: None, note })
+    Ok(Row {
+        name: "B11 footprint",
+        figures: None,
+        cpu_s_per_1000: None,
+        rss_mib: Some(idle),
+        limit: None,
+        note,
+    })
 }
 
 impl Row {
@@ -194,8 +219,13 @@ impl Row {
 }
 
 fn print(rows: &[Row]) {
-    println!("{:<24}{:>10}{:>9}{:>9}{:>12}{:>10}{:>10}{:>7}", "scenario", "per s", "p50 ms", "p99 ms", "CPU s/1000", "RSS MiB", "limit", "ratio");
-    let cell = |value: Option<f64>, digits: usize| value.map_or_else(|| "–".to_owned(), |value| format!("{value:.digits$}"));
+    println!(
+        "{:<24}{:>10}{:>9}{:>9}{:>12}{:>10}{:>10}{:>7}",
+        "scenario", "per s", "p50 ms", "p99 ms", "CPU s/1000", "RSS MiB", "limit", "ratio"
+    );
+    let cell = |value: Option<f64>, digits: usize| {
+        value.map_or_else(|| "–".to_owned(), |value| format!("{value:.digits$}"))
+    };
     for row in rows {
         let figures = row.figures.as_ref();
         println!(

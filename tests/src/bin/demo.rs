@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use lectern_harness::checkout::DevStatus;
-use lectern_harness::actors::Bus;
-use lectern_harness::testing::Mailbox;
 use lectern_harness::Actor;
+use lectern_harness::actors::Bus;
+use lectern_harness::checkout::DevStatus;
+use lectern_harness::testing::Mailbox;
 use lectern_tests::story::Story;
 use serde_json::json;
 
@@ -75,10 +75,15 @@ async fn signs_up(story: &Story, status: &DevStatus) -> anyhow::Result<Actor> {
     let registered = alice.registers().await.created();
     story.step("She registers", &registered, &["/id", "/name", "/role", "/is_verified"]);
     let letter = Mailbox::at(&status.mailbox).nth(&address, 1).await?;
-    let code = letter.code(6).map(str::to_owned).ok_or_else(|| anyhow::anyhow!("no code in: {}", letter.text))?;
+    let code =
+        letter.code(6).map(str::to_owned).ok_or_else(|| anyhow::anyhow!("no code in: {}", letter.text))?;
     story.note(&format!("a letter \"{}\" with a code of six digits", letter.subject));
     let wrong = if code == "000000" { "000001" } else { "000000" };
-    story.step("A wrong code is refused", &alice.verifies_email(wrong).await.refused(400, "USER_1106"), &["/error_code", "/message"]);
+    story.step(
+        "A wrong code is refused",
+        &alice.verifies_email(wrong).await.refused(400, "USER_1106"),
+        &["/error_code", "/message"],
+    );
     story.step("The right one is not", &alice.verifies_email(&code).await.ok(), &["/message"]);
     story.step("She signs in", &alice.logs_in().await.ok(), &["/token_type", "/expires_in", "/access_token"]);
     story.step("Her tokens rotate", &alice.refreshes().await.ok(), &["/refresh_token"]);
@@ -91,20 +96,34 @@ async fn signs_up(story: &Story, status: &DevStatus) -> anyhow::Result<Actor> {
 async fn teaches(story: &Story, operator: &Actor) -> (String, [String; 2]) {
     story.chapter("An operator makes a course");
     let made = operator
-        .posts("/courses", json!({
-            "title": "Rust from the ground up",
-            "description": "Ownership, borrowing, and why the compiler is your friend.",
-            "instructor": { "name": "Grace Park", "bio": "Twenty years of systems." },
-        }))
+        .posts(
+            "/courses",
+            json!({
+                "title": "Rust from the ground up",
+                "description": "Ownership, borrowing, and why the compiler is your friend.",
+                "instructor": { "name": "Grace Park", "bio": "Twenty years of systems." },
+            }),
+        )
         .await
         .created();
     let course = made.id();
     story.step("A free course, as a draft", &made, &["/id", "/status", "/price"]);
-    story.step("Without a session it can't be published", &operator.publishes(&course).await.refused(409, "COURSE_2004"), &["/error_code", "/message"]);
-    let external = operator.adds_session(&course, "Welcome", 90_000, "https://videos.example.com/welcome.mp4").await.created();
+    story.step(
+        "Without a session it can't be published",
+        &operator.publishes(&course).await.refused(409, "COURSE_2004"),
+        &["/error_code", "/message"],
+    );
+    let external = operator
+        .adds_session(&course, "Welcome", 90_000, "https://videos.example.com/welcome.mp4")
+        .await
+        .created();
     story.step("A session with a video elsewhere", &external, &["/position", "/title", "/video_url"]);
     let upload = operator.uploads("ownership.mp4", LESSON).await.ok();
-    story.step("A video, uploaded in resumable chunks (tus)", &upload, &["/file_name", "/mime", "/offset", "/asset_id"]);
+    story.step(
+        "A video, uploaded in resumable chunks (tus)",
+        &upload,
+        &["/file_name", "/mime", "/offset", "/asset_id"],
+    );
     let lesson = json!({ "title": "Ownership", "duration_ms": LESSON_MS, "asset_id": upload.text("/asset_id"), "completion_threshold": 0.8 });
     let uploaded = operator.adds_session_with(&course, lesson).await.created();
     story.step("A session with that video", &uploaded, &["/position", "/title", "/asset_id"]);
@@ -142,12 +161,24 @@ async fn learns(story: &Story, alice: &Actor, course: &str, session: &str) {
     let rest = alice.streams(&url, Some("bytes=1024-")).await.is(206);
     assert!(rest.body.as_ref() == &LESSON[1024..], "the rest of the file is another");
     story.step("The video comes in ranges", &rest, &[]);
-    story.note(&format!("{} and {}, together byte for byte what was uploaded", first.header("content-range"), rest.header("content-range")));
+    story.note(&format!(
+        "{} and {}, together byte for byte what was uploaded",
+        first.header("content-range"),
+        rest.header("content-range")
+    ));
     let forged = url.replace("sig=", "sig=A");
-    story.step("A changed signature opens nothing", &alice.streams(&forged, None).await.refused(403, "CONTENT_2220"), &["/error_code"]);
+    story.step(
+        "A changed signature opens nothing",
+        &alice.streams(&forged, None).await.refused(403, "CONTENT_2220"),
+        &["/error_code"],
+    );
     watches(story, alice, &playback).await;
     let progress = progressed(alice, course, session).await;
-    story.step("Her progress, judged by the server: the jump counts for nothing", &progress, &["/progress", "/sessions/1/unique_ms", "/sessions/1/resume_ms"]);
+    story.step(
+        "Her progress, judged by the server: the jump counts for nothing",
+        &progress,
+        &["/progress", "/sessions/1/unique_ms", "/sessions/1/resume_ms"],
+    );
     let log = alice.gets(&format!("/playback/sessions/{playback}/events")).await.ok();
     assert!(log.items().len() >= 6, "the log is short: {log}");
     story.step("Every event is in the log", &log, &["/items", "/items/0/kind", "/items/3/kind"]);
@@ -170,7 +201,10 @@ async fn watches(story: &Story, alice: &Actor, playback: &str) {
     story.step("She plays, pauses, jumps ahead, plays on", &sent, &["/accepted_through_seq"]);
     let again = alice.posts(&path, json!({ "events": events })).await.accepted();
     story.step("The same batch again changes nothing", &again, &["/accepted_through_seq"]);
-    let stopped = alice.posts(&format!("/playback/sessions/{playback}/stop"), json!({ "position_ms": 10_000 })).await.ok();
+    let stopped = alice
+        .posts(&format!("/playback/sessions/{playback}/stop"), json!({ "position_ms": 10_000 }))
+        .await
+        .ok();
     story.step("She stops", &stopped, &["/state", "/started_at", "/ended_at"]);
 }
 
@@ -184,8 +218,14 @@ async fn progressed(alice: &Actor, course: &str, session: &str) -> lectern_harne
     let mut last = None;
     for _ in 0..100 {
         let progress = alice.looks_at_progress(course).await.ok();
-        let watched = progress.json["sessions"].as_array().into_iter().flatten().find(|row| row["session_id"] == session);
-        if watched.is_some_and(|row| row["unique_ms"].as_i64() > Some(0) && row["resume_ms"].as_i64() > Some(0)) {
+        let watched = progress.json["sessions"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|row| row["session_id"] == session);
+        if watched
+            .is_some_and(|row| row["unique_ms"].as_i64() > Some(0) && row["resume_ms"].as_i64() > Some(0))
+        {
             let unique = watched.and_then(|row| row["unique_ms"].as_i64()).unwrap_or_default();
             assert!(unique <= 7500, "more is credited than was watched: {progress}");
             return progress;
@@ -200,15 +240,32 @@ async fn is_refused(story: &Story, status: &DevStatus, alice: &Actor, course: &s
     story.chapter("What is not allowed is refused, with a stable code");
     let anyone = Actor::anonymous(&status.http);
     story.step("Without a token", &anyone.enrols(course).await.refused(401, "USER_1006"), &["/error_code"]);
-    story.step("A learner makes no courses", &alice.creates_course("Mine").await.refused(403, "COMMON_0013"), &["/error_code", "/details"]);
-    let unknown = json!({ "email": "bob@example.com", "password": "SecurePass123!", "name": "Bob", "role": "admin" });
-    story.step("Unknown fields are named", &anyone.posts("/auth/register", unknown).await.refused(400, "COMMON_0001"), &["/error_code", "/details/0/pointer"]);
+    story.step(
+        "A learner makes no courses",
+        &alice.creates_course("Mine").await.refused(403, "COMMON_0013"),
+        &["/error_code", "/details"],
+    );
+    let unknown =
+        json!({ "email": "bob@example.com", "password": "SecurePass123!", "name": "Bob", "role": "admin" });
+    story.step(
+        "Unknown fields are named",
+        &anyone.posts("/auth/register", unknown).await.refused(400, "COMMON_0001"),
+        &["/error_code", "/details/0/pointer"],
+    );
     let weak = json!({ "email": "bob@example.com", "password": "password123", "name": "Bob" });
-    story.step("A weak password", &anyone.posts("/auth/register", weak).await.refused(400, "USER_1103"), &["/error_code", "/message"]);
+    story.step(
+        "A weak password",
+        &anyone.posts("/auth/register", weak).await.refused(400, "USER_1103"),
+        &["/error_code", "/message"],
+    );
     let stranger = Actor::with_account(&status.http, "Mallory", &fresh_address(), "SecurePass123!");
     stranger.registers().await.created();
     stranger.logs_in().await.ok();
-    story.step("A stranger who is not enrolled can't watch", &stranger.starts_playback(course, session).await.refused(403, "PLAY_2301"), &["/error_code"]);
+    story.step(
+        "A stranger who is not enrolled can't watch",
+        &stranger.starts_playback(course, session).await.refused(403, "PLAY_2301"),
+        &["/error_code"],
+    );
 }
 
 async fn subscribes(story: &Story, operator: &Actor, alice: &Actor, bus: &Bus) {
@@ -224,23 +281,38 @@ async fn subscribes(story: &Story, operator: &Actor, alice: &Actor, bus: &Bus) {
     let path = format!("/subscriptions/{subscription}");
     let renewed = until(alice, &path, |json| json["period_index"].as_i64() >= Some(1)).await;
     story.step("It has renewed, by a durable timer", &renewed, &["/status", "/period_index", "/period_end"]);
-    story.step("She switches renewal off", &alice.sets_auto_renew(&subscription, false).await.ok(), &["/auto_renew", "/period_end"]);
+    story.step(
+        "She switches renewal off",
+        &alice.sets_auto_renew(&subscription, false).await.ok(),
+        &["/auto_renew", "/period_end"],
+    );
     let expired = until(alice, &path, |json| json["status"] == "expired").await;
     story.step("It has expired, on time", &expired, &["/status", "/period_end", "/ended_at"]);
     let notices = until(alice, "/notifications?limit=100", |json| {
-        let kinds: Vec<&str> = json["items"].as_array().into_iter().flatten().filter_map(|item| item["kind"].as_str()).collect();
-        ["subscription.renewal_upcoming", "subscription.renewed", "subscription.expired"].iter().all(|kind| kinds.contains(kind))
+        let kinds: Vec<&str> =
+            json["items"].as_array().into_iter().flatten().filter_map(|item| item["kind"].as_str()).collect();
+        ["subscription.renewal_upcoming", "subscription.renewed", "subscription.expired"]
+            .iter()
+            .all(|kind| kinds.contains(kind))
     })
     .await;
     story.step("Her inbox tells it all", &notices, &["/items", "/items/0/kind", "/items/0/title"]);
     let token = alice.access_token().unwrap_or_default();
-    let on_the_bus = bus.with_token(token).asks("svc.enrollment.v1.subscriptions.get", json!({ "id": subscription })).await.ok();
+    let on_the_bus = bus
+        .with_token(token)
+        .asks("svc.enrollment.v1.subscriptions.get", json!({ "id": subscription }))
+        .await
+        .ok();
     assert!(on_the_bus.json == expired.json, "the bus says something else: {on_the_bus}");
     story.step("And the bus agrees", &on_the_bus, &["/status", "/version"]);
 }
 
 /// Looks until it is so, at most 40 s.
-async fn until(alice: &Actor, path: &str, so: impl Fn(&serde_json::Value) -> bool) -> lectern_harness::Answer {
+async fn until(
+    alice: &Actor,
+    path: &str,
+    so: impl Fn(&serde_json::Value) -> bool,
+) -> lectern_harness::Answer {
     for _ in 0..400 {
         let answer = alice.gets(path).await.ok();
         if so(&answer.json) {
@@ -254,5 +326,9 @@ async fn until(alice: &Actor, path: &str, so: impl Fn(&serde_json::Value) -> boo
 async fn says_goodbye(story: &Story, alice: &Actor) {
     story.chapter("Alice signs out");
     story.step("She signs out", &alice.logs_out().await.ok(), &["/message"]);
-    story.step("Her token is void at once", &alice.looks_at_self().await.refused(401, "USER_1011"), &["/error_code", "/message"]);
+    story.step(
+        "Her token is void at once",
+        &alice.looks_at_self().await.refused(401, "USER_1011"),
+        &["/error_code", "/message"],
+    );
 }

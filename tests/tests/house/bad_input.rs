@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::contract::{Access, Operation, Place, Route};
 use crate::road::{documented, is_a_problem, over_http};
-use crate::shared::{House, house};
+use crate::shared::{House, NOBODY, house};
 
 /// The problem document, whole, with one of these codes; what is documented for the route, too.
 #[track_caller]
@@ -19,7 +19,7 @@ pub fn is_refused(operation: &Operation, answer: Answer, status: u16, codes: &[&
 }
 
 /// Who gets past the access rule.
-fn who(house: &House) -> Actor {
+pub fn who(house: &House) -> Actor {
     house.staff("admin")
 }
 
@@ -29,7 +29,7 @@ fn with_body(house: &House) -> impl Iterator<Item = (&Operation, &Route)> {
 }
 
 /// The path with the example's ids.
-fn path(operation: &Operation, route: &Route) -> String {
+pub fn path(operation: &Operation, route: &Route) -> String {
     let ids = route.fields.iter().filter(|field| field.place == Place::Path);
     ids.fold(route.path.clone(), |path, field| {
         let id = operation.example[&field.name].as_str().expect("an id");
@@ -96,43 +96,6 @@ pub async fn over_long_bodies(house: &House) {
     }
 }
 
-pub async fn wrong_methods(house: &House) {
-    let anyone = house.stack.anonymous();
-    for (path, methods) in house.contract.openapi["paths"].as_object().expect("paths") {
-        let there: Vec<String> =
-            methods.as_object().expect("methods").keys().map(|it| it.to_uppercase()).collect();
-        let place = path.replace("{asset}/{file}", "a/b.mp4").replace(['{', '}'], "");
-        for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
-            if there.contains(&method.to_string()) || path == "/" {
-                continue;
-            }
-            let answer = anyone.asks(method.clone(), &place).send().await.refused(405, "COMMON_0005");
-            let allow: Vec<&str> = answer.header("allow").split(',').map(str::trim).collect();
-            for method in &there {
-                assert!(allow.contains(&method.as_str()), "Allow does not name {method}: {answer}");
-            }
-            is_a_problem(&answer);
-        }
-    }
-    anyone.gets("/no/such/path").await.refused(404, "COMMON_0006");
-    anyone.gets("/healthy").await.refused(404, "COMMON_0006");
-}
-
-pub async fn wrong_media_types(house: &House) {
-    let admin = who(house);
-    for (operation, route) in house.contract.routed() {
-        let ask = || over_http(&admin, route, &operation.example);
-        if route.method != Method::GET {
-            for content_type in ["text/plain", "application/x-www-form-urlencoded", "application/jsonp"] {
-                let ask = admin.asks(route.method.clone(), &path(operation, route)).bytes(content_type, "{}");
-                is_refused(operation, ask.send().await, 415, &["COMMON_0003"]);
-            }
-        }
-        let html = ask().header("accept", "text/html, image/*").send().await;
-        is_refused(operation, html, 406, &["COMMON_0008"]);
-    }
-}
-
 pub async fn ids_that_are_none(house: &House) {
     let admin = who(house);
     for (operation, route) in house.contract.routed() {
@@ -154,6 +117,25 @@ pub async fn ids_that_are_none(house: &House) {
                 );
                 assert!(names(&answer, &format!("/{}", field.name)), "not named: {answer}");
             }
+        }
+    }
+}
+
+pub async fn what_is_said_twice(house: &House) {
+    let admin = who(house);
+    for (operation, route) in house.contract.routed() {
+        if let Some(field) = route.fields.iter().find(|field| field.place == Place::Query) {
+            let (path, name) = (path(operation, route), &field.name);
+            let twice = format!("{path}?{name}=1&{name}=2");
+            let answer = admin.asks(route.method.clone(), &twice).send().await;
+            is_refused(operation, answer, 400, &["COMMON_0002"]);
+        }
+        let in_path = route.fields.iter().find(|field| field.place == Place::Path);
+        if let (Some(field), true) = (in_path, route.method != Method::GET) {
+            let mut body = operation.example.clone();
+            body[&field.name] = json!(NOBODY);
+            let answer = admin.asks(route.method.clone(), &path(operation, route)).json(body).send().await;
+            is_refused(operation, answer, 400, &["COMMON_0002"]);
         }
     }
 }
@@ -206,18 +188,13 @@ async fn an_over_long_body_is_refused_on_every_route() {
 }
 
 #[tokio::test]
-async fn a_wrong_method_is_refused_on_every_path_with_those_that_are_allowed() {
-    wrong_methods(house().await).await;
-}
-
-#[tokio::test]
-async fn a_wrong_content_type_or_accept_is_refused_on_every_route() {
-    wrong_media_types(house().await).await;
-}
-
-#[tokio::test]
 async fn an_id_in_the_path_that_is_none_is_refused_and_named_on_every_route() {
     ids_that_are_none(house().await).await;
+}
+
+#[tokio::test]
+async fn a_parameter_given_twice_or_in_path_and_body_is_refused_on_every_route() {
+    what_is_said_twice(house().await).await;
 }
 
 #[tokio::test]

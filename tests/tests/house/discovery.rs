@@ -68,6 +68,10 @@ async fn info_lists_every_request_of_the_contract_once() {
             assert!(name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b)), "{endpoint}");
             assert_eq!(endpoint["queue_group"], "q", "{endpoint}");
             strings(&endpoint["metadata"]);
+            let schema = endpoint["metadata"]["schema"].as_str().expect("a schema");
+            let schema: Value = serde_json::from_str(schema).expect("JSON");
+            let named = schema["$ref"].as_str().and_then(|name| schema.pointer(name.trim_start_matches('#')));
+            assert!(named.is_some_and(|schema| schema["type"] == "object"), "it says nothing: {schema}");
             let subject = endpoint["subject"].as_str().expect("a subject").to_owned();
             assert!(
                 subject.starts_with(&format!("svc.{}.", info["name"].as_str().unwrap_or_default())),

@@ -3,6 +3,7 @@
 
 mod authorisation;
 mod bad_input;
+mod bad_route;
 mod bad_token;
 mod contract;
 mod crash;
@@ -10,6 +11,7 @@ mod database_loss;
 mod differential;
 mod discovery;
 mod documents;
+mod edge;
 mod idempotency;
 mod load;
 mod log_secrets;

@@ -55,8 +55,7 @@ pub async fn start(dir: &Path, state: &mut DevState) -> anyhow::Result<Process> 
     launch.env = state.env.clone();
     launch.detached = true;
     let mut process = launch.start()?;
-    state.processes.push(process.record().clone());
-    state.write()?;
+    state.started(process.record())?;
 
     let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build()?;
     let pages =

@@ -69,9 +69,9 @@ pub async fn start_postgres(
         detached: true,
         watchdog: None,
     };
-    let cluster = Cluster::start(binary, options).await?;
-    state.processes.push(cluster.process.record().clone());
-    state.write()?;
+    let mut cluster = Cluster::spawn(binary, options)?;
+    state.started(cluster.process.record())?;
+    cluster.wait_ready().await?;
     create_database(&cluster.url("postgres")).await?;
     progress.say(format!("PostgreSQL runs on port {}", state.ports["postgres"]));
     Ok(cluster.url(DATABASE))
@@ -110,9 +110,9 @@ pub async fn start_nats(
         detached: true,
         watchdog: None,
     };
-    let server = NatsServer::start(binary, options).await?;
-    state.processes.push(server.process.record().clone());
-    state.write()?;
+    let mut server = NatsServer::spawn(binary, options)?;
+    state.started(server.process.record())?;
+    server.wait_ready().await?;
     progress.say(format!("nats-server runs on port {}", state.ports["nats"]));
     Ok((server.url(), server.monitor_url()))
 }

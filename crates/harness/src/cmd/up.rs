@@ -53,7 +53,12 @@ impl Up {
             progress.say("stopping what an earlier start left behind");
             down::stop_all(&mut state).await?;
         }
-        let mut roles = match self.start(&dir, &mut state, &progress).await {
+        let started = tokio::select! {
+            biased; // the signals are caught before anything is started
+            asked = down::asked_to_stop() => asked.and_then(|()| bail!("asked to stop while starting")),
+            started = self.start(&dir, &mut state, &progress) => started,
+        };
+        let mut roles = match started {
             Ok(process) => process,
             Err(error) => {
                 down::stop_all(&mut state).await?;

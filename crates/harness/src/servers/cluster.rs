@@ -56,6 +56,16 @@ impl Cluster {
     /// # Errors
     /// What PostgreSQL said, from its log.
     pub async fn start(binary: &PostgresBinary, options: ClusterOptions) -> anyhow::Result<Cluster> {
+        let mut cluster = Cluster::spawn(binary, options)?;
+        cluster.wait_ready().await?;
+        Ok(cluster)
+    }
+
+    /// The same without waiting: for a caller who notes the process first.
+    ///
+    /// # Errors
+    /// What `initdb` said.
+    pub fn spawn(binary: &PostgresBinary, options: ClusterOptions) -> anyhow::Result<Cluster> {
         let account = Account::for_servers();
         fs::create_dir_all(&options.dir)?;
         if let Some(account) = account {
@@ -78,9 +88,7 @@ impl Cluster {
         for setting in settings(&options.durability) {
             launch = launch.args(["-c", setting]);
         }
-        let mut cluster = Cluster { process: launch.start()?, options };
-        cluster.wait_ready().await?;
-        Ok(cluster)
+        Ok(Cluster { process: launch.start()?, options })
     }
 
     /// The superuser's URL of database `name`.
@@ -99,7 +107,11 @@ impl Cluster {
         self.process.stop(Signal::SIGINT, Duration::from_secs(30)).await;
     }
 
-    async fn wait_ready(&mut self) -> anyhow::Result<()> {
+    /// Waits until it lets us in.
+    ///
+    /// # Errors
+    /// What PostgreSQL said, from its log.
+    pub async fn wait_ready(&mut self) -> anyhow::Result<()> {
         let url = self.url("postgres");
         let until = Instant::now() + Duration::from_secs(60);
         loop {

@@ -50,6 +50,16 @@ impl NatsServer {
     /// # Errors
     /// What nats-server said, from its log.
     pub async fn start(binary: &NatsBinary, options: NatsOptions) -> anyhow::Result<NatsServer> {
+        let mut server = NatsServer::spawn(binary, options)?;
+        server.wait_ready().await?;
+        Ok(server)
+    }
+
+    /// The same without waiting: for a caller who notes the process first.
+    ///
+    /// # Errors
+    /// When it can't be started at all.
+    pub fn spawn(binary: &NatsBinary, options: NatsOptions) -> anyhow::Result<NatsServer> {
         fs::create_dir_all(&options.dir)?;
         let (client, monitor) = match options.ports {
             Some((client, monitor)) => (client.to_string(), monitor.to_string()),
@@ -70,9 +80,7 @@ impl NatsServer {
         }
         let process = launch.start()?;
         let ports = options.ports.unwrap_or_default();
-        let mut server = NatsServer { process, binary: binary.clone(), options, ports };
-        server.wait_ready().await?;
-        Ok(server)
+        Ok(NatsServer { process, binary: binary.clone(), options, ports })
     }
 
     /// The client URL.
@@ -97,7 +105,11 @@ impl NatsServer {
         Ok(())
     }
 
-    async fn wait_ready(&mut self) -> anyhow::Result<()> {
+    /// Waits until it serves.
+    ///
+    /// # Errors
+    /// What nats-server said, from its log.
+    pub async fn wait_ready(&mut self) -> anyhow::Result<()> {
         let until = Instant::now() + Duration::from_secs(30);
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build()?;
         loop {
