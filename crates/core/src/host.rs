@@ -36,8 +36,11 @@ const QUEUE_LENGTH: usize = 256;
 const CONCURRENCY: usize = 64;
 /// Deliveries still taken after leaving a queue group: more than can be under way, so that none is dropped.
 const LEAVE_AFTER: u64 = 256;
-/// An idle subscription never reaches that count; then a plain drain is safe.
+/// A slow subscription does not reach that count in this time; then a smaller one is enough. One that was idle for that
+/// long may be drained: the client forgets a draining subscription before the broker has (`spec/nats.md` §2).
 const LEAVE_PATIENCE: Duration = Duration::from_millis(1200);
+/// Smaller counts that are tried before a plain drain.
+const LEAVE_ROUNDS: u32 = 8;
 
 /// What hosts one service in one process.
 pub(crate) struct Host<A> {
@@ -108,18 +111,30 @@ impl<A: Clone + Send + Sync + 'static> Host<A> {
         }
         let patience = tokio::time::sleep(LEAVE_PATIENCE);
         tokio::pin!(patience);
-        let mut draining = false;
+        let (mut before, mut rounds, mut draining) = (received, 0, false);
         loop {
             tokio::select! {
                 message = subscriber.next() => {
                     let Some(message) = message else { return };
+                    received += 1;
                     self.enqueue(endpoint, message, &queue).await;
                 }
                 () = &mut patience => {
-                    if draining || subscriber.drain().await.is_err() {
+                    let came = received - before;
+                    rounds += 1;
+                    let left = if draining || came == 0 || rounds >= LEAVE_ROUNDS {
+                        if std::mem::replace(&mut draining, true) {
+                            return;
+                        }
+                        subscriber.drain().await
+                    } else {
+                        // too slow for that count: half of what just came is still far more than can be under way
+                        subscriber.unsubscribe_after(received + (came / 2).clamp(2, LEAVE_AFTER)).await
+                    };
+                    if left.is_err() {
                         return;
                     }
-                    draining = true;
+                    before = received;
                     patience.as_mut().reset(tokio::time::Instant::now() + LEAVE_PATIENCE);
                 }
             }

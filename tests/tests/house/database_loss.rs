@@ -38,7 +38,13 @@ async fn an_identity_without_its_database_leaves_and_rejoins_and_no_request_fail
     let second = stack.start_roles("identity", &[("DATABASE_URL", &door.in_url(&database))]).await;
     let alice = stack.learner("Alice").await;
     let token = alice.access_token();
-    let shot = Shot { subject: ME, body: "{}".into(), token, patience: Duration::from_secs(10) };
+    let shot = Shot {
+        subject: ME,
+        body: "{}".into(),
+        token,
+        patience: Duration::from_secs(10),
+        pause: Duration::ZERO,
+    };
 
     for lost in ["shut", "stalled"] {
         if lost == "shut" {

@@ -41,6 +41,8 @@ pub struct Shot {
     pub token: Option<String>,
     /// How long one attempt is waited for.
     pub patience: Duration,
+    /// Between an answer and the next request.
+    pub pause: Duration,
 }
 
 impl Shot {
@@ -93,6 +95,9 @@ impl Load {
 async fn work(client: Client, shot: Shot, stopped: watch::Receiver<bool>) -> Tally {
     let mut tally = Tally::default();
     while !*stopped.borrow() {
+        if !shot.pause.is_zero() {
+            tokio::time::sleep(shot.pause).await;
+        }
         match shot.fires(&client).await {
             Ok(()) => tally.ok += 1,
             Err(error) => {

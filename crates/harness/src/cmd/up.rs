@@ -100,7 +100,9 @@ impl Up {
         state.env.insert("NATS_URL".into(), nats.clone());
         state.env.insert("NATS_MONITOR_URL".into(), nats_monitor.clone());
         roles::lectern(state, &["provision"])?;
-        progress.say("streams and buckets are provisioned");
+        progress.say(
+            "streams and buckets are provisioned (development: synced to disk every 2 min, not every write)",
+        );
 
         let process = roles::start(dir, state).await?;
         progress.say("all roles are ready");
