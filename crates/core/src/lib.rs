@@ -26,6 +26,7 @@ pub mod keys;
 mod lanes;
 pub mod metrics;
 pub mod pg;
+mod probe;
 mod publish;
 mod relay;
 mod reply;

@@ -13,12 +13,8 @@ use crate::health::Health;
 use crate::host::Host;
 use crate::service::Service;
 use crate::token::TokenCheck;
-use crate::{drain, follow, relay, revocation, timers};
+use crate::{drain, follow, probe, relay, timers};
 
-/// How often a role asks whether it is ready.
-const PROBE: Duration = Duration::from_millis(250);
-/// A database that has been away for this long takes the role out of its queue groups (architecture §13).
-const DATABASE_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a stop waits for what is running.
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a stop waits for the relay's last round; what is left is published by the next process.
@@ -105,7 +101,7 @@ where
             }
         })
     };
-    let probe = tokio::spawn(probe(core.clone(), tokens, process.clone()));
+    let probe = tokio::spawn(probe::run(core.clone(), tokens, process.clone()));
 
     serve_while_ready(&host, &process).await;
 
@@ -166,48 +162,6 @@ where
         if let Err(error) = served {
             tracing::warn!(service = name, %error, "could not join the queue groups; trying again");
             tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    }
-}
-
-/// Keeps this role's readiness current: broker, database, revocations, slow consumption.
-async fn probe(core: App, tokens: TokenCheck, process: Process) {
-    let part = |name: &str| format!("{}/{name}", core.service());
-    let (database, nats, revocations) = (part("database"), part("nats"), part("revocations"));
-    process.health.set(&database, Some("not asked yet".to_owned()));
-    let mut last_good = None::<tokio::time::Instant>;
-    loop {
-        let asked =
-            tokio::time::timeout(Duration::from_secs(1), sqlx::query("SELECT 1").execute(core.pool())).await;
-        let failure = match asked {
-            Ok(Ok(_)) => None,
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(_) => Some("no answer within a second".to_owned()),
-        };
-        match failure {
-            None => {
-                last_good = Some(tokio::time::Instant::now());
-                process.health.set(&database, None);
-            }
-            Some(reason) if last_good.is_none_or(|at| at.elapsed() >= DATABASE_PATIENCE) => {
-                process.health.set(&database, Some(reason));
-            }
-            Some(_) => {}
-        }
-        process.health.set(&nats, (!core.bus().is_connected()).then(|| "not connected".to_owned()));
-        let stale = tokens.revocations().is_stale();
-        process.health.set(
-            &revocations,
-            stale.then(|| format!("the watcher of bucket {} is not current", revocation::BUCKET)),
-        );
-        let slow = core.bus().took_slow_consumer();
-        process.health.set(&part("consumption"), slow.then(|| "messages were dropped".to_owned()));
-        tokio::select! {
-            () = tokio::time::sleep(PROBE) => {}
-            () = process.stop.cancelled() => {
-                process.health.set(&part("stop"), Some("draining".to_owned()));
-                return;
-            }
         }
     }
 }
