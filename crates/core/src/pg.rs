@@ -7,6 +7,9 @@ use sqlx::{ConnectOptions, PgPool};
 
 use crate::config::ConfigError;
 
+/// How long a request waits for a connection: first come, first served. Shorter patience with retries would lose its place.
+const ACQUIRE: Duration = Duration::from_millis(1500);
+
 /// How a role reaches its schema.
 #[derive(Clone)]
 pub struct Database {
@@ -53,7 +56,7 @@ impl Database {
     pub fn pool(&self) -> Result<PgPool, ConfigError> {
         Ok(PgPoolOptions::new()
             .max_connections(self.connections)
-            .acquire_timeout(Duration::from_millis(500))
+            .acquire_timeout(ACQUIRE)
             .max_lifetime(Duration::from_secs(600))
             .idle_timeout(Duration::from_secs(300))
             .test_before_acquire(true)
