@@ -8,6 +8,7 @@ use sqlx::{ConnectOptions, PgConnection};
 use tokio::time::Instant;
 
 use crate::app::App;
+use crate::health::Health;
 use crate::revocation;
 use crate::run::Process;
 use crate::token::TokenCheck;
@@ -19,11 +20,17 @@ const ANSWER: Duration = Duration::from_secs(1);
 /// A database that has been away for this long takes the role out of its queue groups (architecture §13).
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Says of everything that is asked about that nobody has asked yet.
+pub(crate) fn not_asked_yet(service: &str, health: &Health) {
+    for name in ["database", "nats", "revocations"] {
+        health.set(&format!("{service}/{name}"), Some("not asked yet".to_owned()));
+    }
+}
+
 /// Asks until the process stops.
 pub(crate) async fn run(core: App, tokens: TokenCheck, process: Process) {
     let part = |name: &str| format!("{}/{name}", core.service());
     let (database, nats, revocations) = (part("database"), part("nats"), part("revocations"));
-    process.health.set(&database, Some("not asked yet".to_owned()));
     let mut asker = Asker { options: core.pool().connect_options(), connection: None };
     let mut last_good = None::<Instant>;
     loop {

@@ -101,6 +101,8 @@ where
             }
         })
     };
+    // not ready before anybody has asked: a role that joins its queue groups first would leave them at once
+    probe::not_asked_yet(core.service(), &process.health);
     let probe = tokio::spawn(probe::run(core.clone(), tokens, process.clone()));
 
     serve_while_ready(&host, &process).await;
