@@ -6,17 +6,19 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{ConnectInfo, FromRequestParts, OriginalUri, RawPathParams, Request, State};
-use axum::http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH};
+use axum::http::header::{
+    ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH, USER_AGENT,
+};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use lectern_core::bus::{DEFAULT_DEADLINE, Outgoing, refusal_status};
-use lectern_core::call::Caller;
+use lectern_core::call::{Caller, ClientInfo};
 use lectern_core::error::CallError;
 use lectern_core::token::TokenFault;
 use lectern_subjects::identity::IdentityRefusal;
-use lectern_subjects::{Access, Code, CommonRefusal, Effect, Problem, Refusal, RequestInfo, Role};
+use lectern_subjects::{Access, Code, CommonRefusal, Effect, Problem, Refusal, RequestInfo};
 use serde_json::{Value, json};
 use tracing::Instrument;
 
@@ -47,6 +49,8 @@ impl<R: Refusal> From<R> for Refused {
 pub(crate) struct Asker {
     pub token: Option<Arc<str>>,
     pub request_id: Arc<str>,
+    /// From where; only with what changes something, reads need not say.
+    pub client: ClientInfo,
 }
 
 /// Answers one routed request.
@@ -151,21 +155,23 @@ pub(crate) async fn admit(
         }
     })?;
     allowed(info.access, caller.as_deref())?;
-    Ok(Asker { token, request_id })
+    let client = match info.effect {
+        Effect::Read => ClientInfo::default(),
+        Effect::Write | Effect::Unkeyed => {
+            let agent = parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
+            ClientInfo::new(Some(client_address(gateway, parts)), agent)
+        }
+    };
+    Ok(Asker { token, request_id, client })
 }
 
 fn allowed(access: Access, caller: Option<&Caller>) -> Result<(), Refused> {
-    let needed: &[Role] = match access {
-        Access::Public => return Ok(()),
-        Access::User | Access::Owner | Access::CourseStaff => &[],
-        Access::Roles(roles) => roles,
-        Access::Service => &[Role::Service],
-    };
+    let Some(needed) = access.needs() else { return Ok(()) };
     let caller = caller.ok_or(IdentityRefusal::TokenInvalid)?;
     if needed.is_empty() || caller.has_any(needed) {
         return Ok(());
     }
-    Err(Refused { details: Some(json!({ "needs_role": needed })), ..CommonRefusal::Forbidden.into() })
+    Err(Refused { details: Some(access.lacking()), ..CommonRefusal::Forbidden.into() })
 }
 
 /// The bearer token; none when there is no header. Two headers are none of ours to choose from.
@@ -261,6 +267,7 @@ pub(crate) fn outgoing(gateway: &Gateway, asker: &Asker, headers: &HeaderMap) ->
     };
     Ok(Outgoing {
         token: asker.token.clone(),
+        client: asker.client.clone(),
         deadline: gateway.clock.now() + DEFAULT_DEADLINE,
         request_id: asker.request_id.clone(),
         trace: lectern_core::telemetry::current_traceparent().map(Arc::from),

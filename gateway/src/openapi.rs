@@ -238,6 +238,7 @@ fn access(access: Access) -> String {
         Access::Owner => "the owner; anything else is not found".to_owned(),
         Access::CourseStaff => "operator, admin, or an instructor of the course".to_owned(),
         Access::Roles(roles) => roles.iter().map(|role| role.name()).collect::<Vec<_>>().join(" or "),
+        Access::May(permission) => format!("permission {}", permission.name()),
         Access::Service => "machines with a service token".to_owned(),
     }
 }

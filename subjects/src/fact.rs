@@ -95,7 +95,7 @@ macro_rules! facts {
                 subject: $subject,
                 name: stringify!($name),
                 summary: concat!($($doc),+).trim_ascii(),
-                golden: include_str!(concat!("../golden/v1/", $subject, ".json")),
+                golden: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/golden/v1/", $subject, ".json")),
                 schema: |generator| generator.subschema_for::<$name>(),
                 round_trip: $crate::fact::round_trip::<$name>,
             },

@@ -4,6 +4,7 @@
 //! AsyncAPI, NATS permissions, `$SRV` metadata, and the tests that prove each request has one handler, one route and
 //! one authorisation case. No I/O, no tokio, nothing of ours below this crate.
 
+pub mod audit;
 pub mod content;
 pub mod courses;
 pub mod decode;
@@ -27,7 +28,7 @@ pub use fact::{Envelope, Fact, FactInfo};
 pub use page::{Page, PageQuery};
 pub use refusal::{Class, Code, CommonRefusal, Problem, Refusal, Refused};
 pub use request::{Access, Effect, Reply, Request, RequestInfo};
-pub use role::Role;
+pub use role::{Permission, Role};
 
 /// One service of the contract: its name and its tables.
 pub struct ServiceInfo {

@@ -3,7 +3,7 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Code, Refusal, Role};
+use crate::{Code, Permission, Refusal, Role};
 
 /// Who may send a request. Core checks it before the handler runs, on both roads; a closed set (architecture §13).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,8 +18,31 @@ pub enum Access {
     CourseStaff,
     /// A caller with one of these roles.
     Roles(&'static [Role]),
+    /// A caller with this permission.
+    May(Permission),
     /// Machines with a service token only.
     Service,
+}
+
+impl Access {
+    /// The roles of which a caller needs one; empty when being signed in is enough, none when nobody need be.
+    pub fn needs(self) -> Option<&'static [Role]> {
+        match self {
+            Access::Public => None,
+            Access::User | Access::Owner | Access::CourseStaff => Some(&[]),
+            Access::Roles(roles) => Some(roles),
+            Access::May(permission) => Some(permission.holders()),
+            Access::Service => Some(&[Role::Service]),
+        }
+    }
+
+    /// What a caller lacks who has none of the roles, as details of COMMON_0013: the permission, never the data.
+    pub fn lacking(self) -> serde_json::Value {
+        match self {
+            Access::May(permission) => serde_json::json!({ "needs_permission": permission.name() }),
+            other => serde_json::json!({ "needs_role": other.needs().unwrap_or_default() }),
+        }
+    }
 }
 
 /// What a request does to the world, and so what may be done with it on the way.
@@ -126,7 +149,7 @@ macro_rules! requests {
                 summary: concat!($($doc),+).trim_ascii(),
                 access: $access,
                 effect: $crate::Effect::$effect,
-                golden: include_str!(concat!("../golden/v1/", $subject, ".json")),
+                golden: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/golden/v1/", $subject, ".json")),
                 request_schema: |generator| generator.subschema_for::<$request>(),
                 reply_schema: |generator| generator.subschema_for::<$reply>(),
                 round_trip: $crate::request::round_trip::<$request>,

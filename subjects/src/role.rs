@@ -64,3 +64,62 @@ impl<'de> Deserialize<'de> for Role {
         std::borrow::Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
+
+/// What a role lets its holders do beyond signing in. One table for gateway, services and documents; writing a thing
+/// implies reading it (seed 002).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Permission {
+    /// Look at other people's accounts; who may not update them sees no e-mail, name or phone.
+    UserRead,
+    /// Make accounts.
+    UserCreate,
+    /// Change, disable, unlock accounts and end their sessions.
+    UserUpdate,
+    /// Delete accounts.
+    UserDelete,
+    /// Give and take roles (seed 001).
+    UserUpdateRole,
+    /// Read the audit log and the security feed.
+    AuditRead,
+    /// Rotate signing keys.
+    KeysRotate,
+}
+
+impl Permission {
+    /// All permissions.
+    pub const ALL: [Permission; 7] = [
+        Permission::UserRead,
+        Permission::UserCreate,
+        Permission::UserUpdate,
+        Permission::UserDelete,
+        Permission::UserUpdateRole,
+        Permission::AuditRead,
+        Permission::KeysRotate,
+    ];
+
+    /// The name in documents and refusals, `<noun>:<verb>`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Permission::UserRead => "user:read",
+            Permission::UserCreate => "user:create",
+            Permission::UserUpdate => "user:update",
+            Permission::UserDelete => "user:delete",
+            Permission::UserUpdateRole => "user:update_role",
+            Permission::AuditRead => "audit:read",
+            Permission::KeysRotate => "keys:rotate",
+        }
+    }
+
+    /// The roles that have it.
+    pub fn holders(self) -> &'static [Role] {
+        match self {
+            Permission::UserRead => &[Role::Moderator, Role::Auditor, Role::Admin],
+            Permission::AuditRead => &[Role::Auditor, Role::Admin],
+            Permission::UserCreate
+            | Permission::UserUpdate
+            | Permission::UserDelete
+            | Permission::UserUpdateRole
+            | Permission::KeysRotate => &[Role::Admin],
+        }
+    }
+}

@@ -70,6 +70,14 @@ pub fn dead(stream: &str, consumer: &str) -> String {
     format!("dead.{stream}.{consumer}")
 }
 
+/// Where an audit entry is written: `audit.<service>.v1.<entity>.<act>.<user or _>`.
+pub fn audit(service: &str, event_type: &str, user: Option<UserId>) -> String {
+    match user {
+        Some(user) => format!("audit.{service}.v1.{event_type}.{user}"),
+        None => format!("audit.{service}.v1.{event_type}._"),
+    }
+}
+
 /// The core-NATS ping that wakes a service's relay in another process; not stored.
 pub fn wake(service: &str) -> String {
     format!("wake.{service}")

@@ -14,7 +14,7 @@ use futures_util::StreamExt;
 use lectern_subjects::{Effect, Problem, Request};
 use tokio::sync::oneshot;
 
-use crate::call::Call;
+use crate::call::{self, Call, ClientInfo};
 use crate::clock::Clock;
 use crate::error::{CallError, Error};
 use crate::reply;
@@ -86,6 +86,8 @@ impl Drop for Waiting {
 pub struct Outgoing {
     /// The caller's token.
     pub token: Option<Arc<str>>,
+    /// From where the caller came.
+    pub client: ClientInfo,
     /// After this moment nobody waits for the answer.
     pub deadline: DateTime<Utc>,
     /// The id for the logs.
@@ -103,9 +105,23 @@ impl Outgoing {
     pub fn of(call: &Call) -> Outgoing {
         Outgoing {
             token: call.token.clone(),
+            client: call.client.clone(),
             deadline: call.deadline,
             request_id: call.request_id.clone(),
             trace: call.trace.clone(),
+            idempotency_key: None,
+            if_match: None,
+        }
+    }
+
+    /// A request of a process's own, on nobody's behalf.
+    pub fn own(clock: &Clock) -> Outgoing {
+        Outgoing {
+            token: None,
+            client: ClientInfo::default(),
+            deadline: clock.now() + DEFAULT_DEADLINE,
+            request_id: clock.new_id().to_string().into(),
+            trace: None,
             idempotency_key: None,
             if_match: None,
         }
@@ -117,6 +133,12 @@ impl Outgoing {
         headers.insert("X-Request-Id", &*self.request_id);
         if let Some(token) = &self.token {
             headers.insert("Authorization", format!("Bearer {token}").as_str());
+        }
+        if let Some(address) = self.client.address {
+            headers.insert(call::CLIENT_ADDRESS, address.to_string().as_str());
+        }
+        if let Some(agent) = &self.client.agent {
+            headers.insert(call::CLIENT_AGENT, &**agent);
         }
         if let Some(trace) = &self.trace {
             headers.insert("traceparent", &**trace);

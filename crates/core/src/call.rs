@@ -1,9 +1,11 @@
 //! What a handler knows of the request that it answers.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use async_nats::HeaderMap;
 use chrono::{DateTime, Utc};
 use lectern_subjects::id::{AuthSessionId, UserId};
 use lectern_subjects::identity::IdentityRefusal;
@@ -20,6 +22,8 @@ pub struct Caller {
     pub roles: Vec<Role>,
     /// Whether the e-mail address was verified when the token was made.
     pub email_verified: bool,
+    /// When they proved who they are, by password or otherwise.
+    pub auth_time: DateTime<Utc>,
     /// When the token ends.
     pub expires_at: DateTime<Utc>,
 }
@@ -36,6 +40,36 @@ impl Caller {
     }
 }
 
+/// Header of the address that a request came from, as the gateway saw it.
+pub(crate) const CLIENT_ADDRESS: &str = "Lectern-ClientInfo-Address";
+/// Header of the program that it came from.
+pub(crate) const CLIENT_AGENT: &str = "Lectern-ClientInfo-Agent";
+/// The longest agent that is kept, characters (seed 001, login_history).
+const LONGEST_AGENT: usize = 500;
+
+/// From where a request came. For records and limits, never for rights: a tool on the bus may say what it likes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClientInfo {
+    /// The address; none for a request that began on the bus.
+    pub address: Option<IpAddr>,
+    /// The program, at most 500 printable ASCII characters.
+    pub agent: Option<Arc<str>>,
+}
+
+impl ClientInfo {
+    /// An address and what the client says of itself, made fit to be stored.
+    pub fn new(address: Option<IpAddr>, agent: Option<&str>) -> ClientInfo {
+        let printable = |c: &char| c.is_ascii_graphic() || *c == ' ';
+        let agent: String = agent.unwrap_or_default().chars().filter(printable).take(LONGEST_AGENT).collect();
+        ClientInfo { address, agent: Some(agent.trim()).filter(|agent| !agent.is_empty()).map(Arc::from) }
+    }
+
+    pub(crate) fn of(headers: Option<&HeaderMap>) -> ClientInfo {
+        let get = |name| headers.and_then(|headers| headers.get(name)).map(async_nats::HeaderValue::as_str);
+        ClientInfo::new(get(CLIENT_ADDRESS).and_then(|address| address.parse().ok()), get(CLIENT_AGENT))
+    }
+}
+
 /// One request, as its handler sees it besides its body.
 #[derive(Debug, Clone)]
 pub struct Call {
@@ -43,6 +77,8 @@ pub struct Call {
     pub caller: Option<Arc<Caller>>,
     /// The token it came with, to be forwarded to other services.
     pub token: Option<Arc<str>>,
+    /// From where it came.
+    pub client: ClientInfo,
     /// When it began to be handled.
     pub now: DateTime<Utc>,
     /// After this moment nobody waits for the answer.

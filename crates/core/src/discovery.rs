@@ -8,7 +8,7 @@ use async_nats::Message;
 use chrono::{DateTime, SecondsFormat, Utc};
 use futures_util::StreamExt;
 use futures_util::stream::select_all;
-use lectern_subjects::subject;
+use lectern_subjects::{Access, subject};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -211,6 +211,7 @@ fn metadata(subject: &str) -> Value {
         "request": info.name,
         "summary": info.summary.trim(),
         "access": format!("{:?}", info.access),
+        "roles": needed_roles(info.access),
         "effect": format!("{:?}", info.effect),
         "schema": schema.to_string(),
     })
@@ -218,4 +219,10 @@ fn metadata(subject: &str) -> Value {
 
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The roles of which one is needed, separated by spaces; empty when it takes none.
+fn needed_roles(access: Access) -> String {
+    let roles: Vec<&str> = access.needs().unwrap_or_default().iter().map(|role| role.name()).collect();
+    roles.join(" ")
 }

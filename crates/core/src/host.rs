@@ -20,7 +20,7 @@ use tracing::Instrument;
 
 use crate::app::App;
 use crate::bus::{DEADLINE, DEFAULT_DEADLINE};
-use crate::call::{Call, Caller, Claim};
+use crate::call::{Call, Caller, Claim, ClientInfo};
 use crate::discovery::Stats;
 use crate::error::{CallError, Error};
 use crate::reply::Answer;
@@ -194,6 +194,7 @@ impl<A: Clone + Send + Sync + 'static> Host<A> {
         let mut call = Call {
             caller: None,
             token: None,
+            client: ClientInfo::of(message.headers.as_ref()),
             now,
             deadline,
             request_id: request_id.clone(),
@@ -381,18 +382,13 @@ fn transient(error: &sqlx::Error) -> bool {
 }
 
 fn check_access(access: Access, caller: Option<&Caller>, now: DateTime<Utc>) -> Result<(), Came> {
-    let needed: Vec<&str> = match access {
-        Access::Public => return Ok(()),
-        Access::User | Access::Owner | Access::CourseStaff => Vec::new(),
-        Access::Roles(roles) => roles.iter().map(|role| role.name()).collect(),
-        Access::Service => vec![lectern_subjects::Role::Service.name()],
-    };
+    let Some(needed) = access.needs() else { return Ok(()) };
     let Some(caller) = caller else { return Err(refused(IdentityRefusal::TokenInvalid, now)) };
-    if needed.is_empty() || caller.roles.iter().any(|role| needed.contains(&role.name())) {
+    if needed.is_empty() || caller.has_any(needed) {
         return Ok(());
     }
-    let details = serde_json::json!({ "needs_role": needed });
-    Err(Came::Refused(Box::new(Problem::new(CommonRefusal::Forbidden.code(), Some(details), now)), None))
+    let problem = Problem::new(CommonRefusal::Forbidden.code(), Some(access.lacking()), now);
+    Err(Came::Refused(Box::new(problem), None))
 }
 
 fn refused(refusal: impl Refusal, now: DateTime<Utc>) -> Came {

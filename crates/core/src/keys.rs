@@ -8,7 +8,7 @@ use jsonwebtoken::DecodingKey;
 use lectern_subjects::identity::{GetJwks, Jwks};
 use tokio::sync::Mutex;
 
-use crate::bus::{Bus, DEFAULT_DEADLINE, Outgoing};
+use crate::bus::{Bus, Outgoing};
 use crate::clock::Clock;
 use crate::error::CallError;
 use crate::jwt;
@@ -68,15 +68,7 @@ impl Keys {
     }
 
     async fn fetch(&self) -> Result<Jwks, CallError> {
-        let outgoing = Outgoing {
-            token: None,
-            deadline: self.0.clock.now() + DEFAULT_DEADLINE,
-            request_id: self.0.clock.new_id().to_string().into(),
-            trace: None,
-            idempotency_key: None,
-            if_match: None,
-        };
-        self.0.bus.call_with(outgoing, &GetJwks {}).await
+        self.0.bus.call_with(Outgoing::own(&self.0.clock), &GetJwks {}).await
     }
 
     fn known(&self, kid: &str) -> Option<Arc<DecodingKey>> {

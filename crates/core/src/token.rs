@@ -8,7 +8,7 @@ use lectern_subjects::identity::{CheckToken, IdentityRefusal};
 use moka::sync::Cache;
 use ring::digest::{SHA256, digest};
 
-use crate::bus::{Bus, DEFAULT_DEADLINE, Outgoing};
+use crate::bus::{Bus, Outgoing};
 use crate::call::Caller;
 use crate::clock::Clock;
 use crate::error::CallError;
@@ -82,7 +82,7 @@ impl TokenCheck {
             return Err(TokenFault::Refused(IdentityRefusal::TokenRevoked));
         }
         if self.revocations.is_stale() {
-            self.ask_identity(caller).await?;
+            self.ask_identity(caller, verified.uv).await?;
         }
         Ok(caller.clone())
     }
@@ -98,16 +98,9 @@ impl TokenCheck {
     }
 
     /// The watcher is stale: identity decides, synchronously (architecture §8).
-    async fn ask_identity(&self, caller: &Caller) -> Result<(), TokenFault> {
-        let outgoing = Outgoing {
-            token: None,
-            deadline: self.clock.now() + DEFAULT_DEADLINE,
-            request_id: self.clock.new_id().to_string().into(),
-            trace: None,
-            idempotency_key: None,
-            if_match: None,
-        };
-        let state = self.bus.call_with(outgoing, &CheckToken { sid: caller.sid, user: caller.user }).await?;
+    async fn ask_identity(&self, caller: &Caller, uv: i64) -> Result<(), TokenFault> {
+        let asked = CheckToken { sid: caller.sid, user: caller.user, uv };
+        let state = self.bus.call_with(Outgoing::own(&self.clock), &asked).await?;
         if state.active { Ok(()) } else { Err(TokenFault::Refused(IdentityRefusal::TokenRevoked)) }
     }
 }
@@ -125,6 +118,7 @@ fn caller_of(claims: Claims) -> Caller {
         sid: claims.sid,
         roles: claims.roles,
         email_verified: claims.email_verified,
+        auth_time: DateTime::<Utc>::from_timestamp(claims.auth_time, 0).unwrap_or_default(),
         expires_at: DateTime::<Utc>::from_timestamp(claims.exp, 0).unwrap_or_default(),
     }
 }

@@ -5,15 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use lectern_subjects::audit::AuditEntry;
 use lectern_subjects::id::UserId;
 use lectern_subjects::{Envelope, Fact, Reply, subject};
+use ring::digest::{SHA256, digest};
 use serde::Serialize;
 use serde_json::json;
 use sqlx::{PgConnection, Postgres, Transaction};
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::call::{Call, Claim};
+use crate::call::{Call, Claim, ClientInfo};
 use crate::clock::Clock;
 use crate::error::{Committed, Error};
 use crate::{faults, idempotency};
@@ -27,6 +29,7 @@ pub(crate) struct Cause {
     pub deadline: Option<DateTime<Utc>>,
     pub claim: Option<Arc<Claim>>,
     pub existing: Option<Arc<std::sync::atomic::AtomicBool>>,
+    pub client: Option<ClientInfo>,
 }
 
 impl Cause {
@@ -38,6 +41,7 @@ impl Cause {
             deadline: Some(call.deadline),
             claim: call.idempotency.clone(),
             existing: Some(call.existing.clone()),
+            client: Some(call.client.clone()),
         }
     }
 }
@@ -109,6 +113,43 @@ impl Tx {
     pub async fn announce<F: Fact>(&mut self, fact: &F, version: i64) -> Result<(), Error> {
         let row = fact_row(self.app.service(), self.app.clock(), &self.cause, self.now, fact, version)?;
         self.enqueue(row).await
+    }
+
+    /// Writes an audit entry: no audit, no commit. `event_type` is `<entity>.<act>`, for example `user.role_changed`;
+    /// `details` hold no personal data. From where the request came is kept beside it, not in it (architecture §13).
+    ///
+    /// # Errors
+    /// [`Error::Sql`], [`Error::Json`].
+    pub async fn audit(
+        &mut self,
+        event_type: &'static str,
+        user: Option<UserId>,
+        details: serde_json::Value,
+    ) -> Result<(), Error> {
+        let id = self.app.clock().new_id();
+        let private_hash = match &self.cause.client {
+            Some(client) if client.address.is_some() || client.agent.is_some() => {
+                Some(keep_private(&mut self.inner, id, user, client).await?)
+            }
+            _ => None,
+        };
+        let service = self.app.service();
+        let entry = AuditEntry {
+            entry_id: id,
+            service: service.to_owned(),
+            event_type: event_type.to_owned(),
+            user_id: user,
+            actor_id: self.cause.actor,
+            details,
+            timestamp: self.now,
+            private_hash,
+            trace: self.cause.trace.as_deref().map(str::to_owned),
+        };
+        let subject = subject::audit(service, event_type, user);
+        // the entries about one user stand in the record in their order
+        let key = subject::audit(service, "", user);
+        let (headers, payload) = (json!({ "Nats-Msg-Id": id }), serde_json::to_vec(&entry)?);
+        self.enqueue(Row { id, stream: "AUDIT".to_owned(), subject, key, headers, payload }).await
     }
 
     /// Arms a timer, or moves it: one live timer per (kind, entity). It rings once, not before `due_at`.
@@ -260,6 +301,32 @@ pub async fn announce_offline<F: Fact>(
     let now = clock.now();
     let row = fact_row(service, clock, &Cause::default(), now, fact, version)?;
     insert(connection, row, now).await
+}
+
+/// Keeps the personal part of an audit entry; answers the hash that binds it to the entry.
+async fn keep_private(
+    connection: &mut PgConnection,
+    entry: Uuid,
+    user: Option<UserId>,
+    client: &ClientInfo,
+) -> Result<String, Error> {
+    let salt = rand::random::<[u8; 16]>();
+    let address = client.address.map(|address| address.to_string());
+    sqlx::query(
+        "INSERT INTO audit_private (entry_id, user_id, address, agent, salt) VALUES ($1, $2, $3, $4, $5)",
+    )
+    .bind(entry)
+    .bind(user.map(|user| user.0))
+    .bind(&address)
+    .bind(client.agent.as_deref())
+    .bind(&salt)
+    .execute(connection)
+    .await?;
+    let mut private = salt.to_vec();
+    private.extend(address.unwrap_or_default().as_bytes());
+    private.push(0);
+    private.extend(client.agent.as_deref().unwrap_or_default().as_bytes());
+    Ok(hex::encode(digest(&SHA256, &private)))
 }
 
 /// One row of the outbox.

@@ -83,7 +83,7 @@ impl Contract {
             let subject = endpoint["subject"].as_str().expect("a subject").to_owned();
             let meta = |name: &str| endpoint["metadata"][name].as_str().unwrap_or_default();
             let operation = Operation {
-                access: access(meta("access")),
+                access: access(meta("access"), meta("roles")),
                 effect: meta("effect").to_owned(),
                 example: examples
                     .get(&subject)
@@ -110,18 +110,18 @@ impl Contract {
     }
 }
 
-/// `Public`, `Roles([Operator, Admin])`.
-fn access(text: &str) -> Access {
+/// `Public`, or `Roles([Operator, Admin])` or `May(UserRead)` with the roles that have it.
+fn access(text: &str, roles: &str) -> Access {
     match text {
         "Public" => Access::Public,
         "User" => Access::User,
         "Owner" => Access::Owner,
         "CourseStaff" => Access::CourseStaff,
         "Service" => Access::Service,
-        roles => {
-            let list = roles.strip_prefix("Roles([").and_then(|rest| rest.strip_suffix("])"));
-            let list = list.unwrap_or_else(|| panic!("no access rule: {text:?}"));
-            Access::Roles(list.split(", ").map(str::to_lowercase).collect())
+        rule => {
+            assert!(rule.starts_with("Roles(") || rule.starts_with("May("), "no access rule: {rule:?}");
+            assert!(!roles.is_empty(), "{rule} names no role");
+            Access::Roles(roles.split(' ').map(str::to_owned).collect())
         }
     }
 }

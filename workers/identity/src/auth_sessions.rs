@@ -23,6 +23,10 @@ pub(crate) enum Reason {
     Limit,
     /// One of its consumed refresh tokens came again.
     Reuse,
+    /// Staff ended it, or switched the account off.
+    Admin,
+    /// The password was changed or reset.
+    Password,
 }
 
 impl Reason {
@@ -31,6 +35,8 @@ impl Reason {
             Reason::Logout => "logout",
             Reason::Limit => "limit",
             Reason::Reuse => "reuse",
+            Reason::Admin => "admin",
+            Reason::Password => "password",
         }
     }
 }

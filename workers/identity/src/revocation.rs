@@ -1,7 +1,9 @@
-//! Tells every role which sessions are ended, through the bucket `revoked` (`spec/protocols.md` P3).
+//! Tells every role which sessions are ended and whose claims have changed, through the bucket `revoked`
+//! (`spec/protocols.md` P3, P4).
 
-use lectern_core::revocation::{BUCKET, session_key};
-use lectern_subjects::id::AuthSessionId;
+use lectern_core::Tx;
+use lectern_core::revocation::{BUCKET, UserVersion, session_key, user_key};
+use lectern_subjects::id::{AuthSessionId, UserId};
 use lectern_subjects::{CommonRefusal, Refusal};
 use sqlx::{query, query_scalar};
 
@@ -34,8 +36,74 @@ pub(crate) async fn tell(app: &App, sids: &[AuthSessionId]) -> Result<(), Fault>
     Ok(())
 }
 
+/// Makes every access token that a user has void: they say what is no longer so. The sessions live on, and a refresh
+/// answers a token that is right. Answers the claims version from which on tokens are good; [`tell_claims`] it after
+/// the commit.
+pub(crate) async fn change_claims(tx: &mut Tx, user: UserId) -> Result<i64, Fault> {
+    let now = tx.now();
+    let uv = query_scalar!("UPDATE identity.users SET uv = uv + 1 WHERE id = $1 RETURNING uv", user.0)
+        .fetch_one(&mut **tx)
+        .await?;
+    query!(
+        "INSERT INTO identity.pending_claims (user_id, uv, due_at) VALUES ($1, $2, $3)
+         ON CONFLICT (user_id) DO UPDATE SET uv = excluded.uv, due_at = excluded.due_at",
+        user.0,
+        uv,
+        now + HANDLER_HAS
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(uv)
+}
+
+/// Tells the bucket that a user's claims have changed, and waits until it has it.
+///
+/// # Errors
+/// COMMON_0010 when the bucket did not take it: the sweep will tell it again.
+pub(crate) async fn tell_claims(app: &App, user: UserId, uv: i64) -> Result<(), Fault> {
+    if let Err(error) = put_claims(app, user, uv).await {
+        tracing::warn!(%user, error = format!("{error:#}"), "changed claims are not told yet; they will be");
+        return Err(CommonRefusal::Unavailable.retry_after(1).into());
+    }
+    forget_claims(app, user, uv).await.map_err(Fault::broken)
+}
+
+async fn forget_claims(app: &App, user: UserId, uv: i64) -> Result<(), sqlx::Error> {
+    query!("DELETE FROM identity.pending_claims WHERE user_id = $1 AND uv <= $2", user.0, uv)
+        .execute(app.pool())
+        .await
+        .map(drop)
+}
+
+async fn put_claims(app: &App, user: UserId, uv: i64) -> anyhow::Result<()> {
+    let bucket = app.bus().bucket(BUCKET).await?;
+    bucket.put(user_key(user), serde_json::to_vec(&UserVersion { uv })?.into()).await?;
+    Ok(())
+}
+
+async fn tell_pending_claims(app: &App) -> anyhow::Result<()> {
+    let now = app.now();
+    let due = query!(
+        r#"UPDATE identity.pending_claims SET due_at = $2
+           WHERE user_id IN (SELECT user_id FROM identity.pending_claims WHERE due_at <= $1
+                             ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED)
+           RETURNING user_id AS "user: UserId", uv"#,
+        now,
+        now + HANDLER_HAS,
+        BATCH
+    )
+    .fetch_all(app.pool())
+    .await?;
+    for row in due {
+        put_claims(app, row.user, row.uv).await?;
+        forget_claims(app, row.user, row.uv).await?;
+    }
+    Ok(())
+}
+
 /// Tells what a handler could not, and renews what outlives the bucket's entries.
 pub async fn tell_pending(app: App) -> anyhow::Result<()> {
+    tell_pending_claims(&app).await?;
     loop {
         let now = app.now();
         // moved on before they are told, so that two processes do not tell the same; one that dies is made up for

@@ -234,12 +234,5 @@ pub fn course(number: u128) -> CourseId {
 /// An anonymous request's headers, with this much time.
 pub fn outgoing(time: Duration) -> Outgoing {
     let clock = Clock::default();
-    Outgoing {
-        token: None,
-        deadline: clock.now() + time,
-        request_id: clock.new_id().to_string().into(),
-        trace: None,
-        idempotency_key: None,
-        if_match: None,
-    }
+    Outgoing { deadline: clock.now() + time, ..Outgoing::own(&clock) }
 }

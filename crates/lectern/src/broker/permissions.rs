@@ -74,7 +74,7 @@ pub fn worker(table: &Table) -> Permissions {
     let mut rights = Permissions::new(&format!("_INBOX_{service}"));
     rights.answers = true;
     rights.checks_tokens();
-    rights.may_publish([format!("evt.{service}.>"), subject::wake(service)]);
+    rights.may_publish([format!("evt.{service}.>"), format!("audit.{service}.>"), subject::wake(service)]);
     // each process asks itself at start whether it can be found
     rights.may_publish([subject::discovery("PING", Some(service), Some(&"*"))]);
     rights.may_publish(table.calls.iter().copied());

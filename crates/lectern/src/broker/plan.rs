@@ -9,7 +9,8 @@ use serde_json::{Map, Value, json};
 use super::tools::Tool;
 use crate::roles;
 
-const STREAMS: [&str; 4] = [
+const STREAMS: [&str; 5] = [
+    include_str!("../../../../nats/AUDIT.json"),
     include_str!("../../../../nats/EVENTS.json"),
     include_str!("../../../../nats/PLAYBACK.json"),
     include_str!("../../../../nats/DEAD.json"),
@@ -151,7 +152,7 @@ mod tests {
         let streams = streams(&Env::default(), &roles::tables()).unwrap();
         let names: Vec<&str> = streams.iter().filter_map(|stream| stream["name"].as_str()).collect();
         assert!(
-            ["EVENTS", "PLAYBACK", "DEAD", "KV_revoked", "TIMERS_ENROLLMENT"]
+            ["AUDIT", "EVENTS", "PLAYBACK", "DEAD", "KV_revoked", "TIMERS_ENROLLMENT"]
                 .iter()
                 .all(|n| names.contains(n))
         );

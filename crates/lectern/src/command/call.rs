@@ -56,10 +56,9 @@ pub async fn call(env: &Env, args: Args) -> anyhow::Result<()> {
     let outgoing = Outgoing {
         token: args.token.map(Arc::from),
         deadline: clock.now() + TimeDelta::seconds(args.timeout.into()),
-        request_id: clock.new_id().to_string().into(),
-        trace: None,
         idempotency_key: args.key,
         if_match: args.if_match,
+        ..Outgoing::own(&clock)
     };
     let effect = known.map_or(Effect::Unkeyed, |request| request.effect);
     let answer = bus

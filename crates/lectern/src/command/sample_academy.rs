@@ -211,10 +211,7 @@ impl Sample<'_> {
         let outgoing = Outgoing {
             token: token.map(Arc::from),
             deadline: self.clock.now() + TimeDelta::seconds(10),
-            request_id: self.clock.new_id().to_string().into(),
-            trace: None,
-            idempotency_key: None,
-            if_match: None,
+            ..Outgoing::own(&self.clock)
         };
         self.bus.call_with(outgoing, request).await
     }

@@ -45,14 +45,7 @@ pub async fn run(role: &'static Role, bus: Bus, process: Process) {
 
 async fn answers(role: &str, bus: &Bus, instance: &str) -> bool {
     let clock = Clock::default();
-    let outgoing = Outgoing {
-        token: None,
-        deadline: clock.now() + TimeDelta::seconds(1),
-        request_id: clock.new_id().to_string().into(),
-        trace: None,
-        idempotency_key: None,
-        if_match: None,
-    };
+    let outgoing = Outgoing { deadline: clock.now() + TimeDelta::seconds(1), ..Outgoing::own(&clock) };
     let ping = subject::discovery("PING", Some(role), Some(&instance));
     bus.request(&ping, Effect::Read, &outgoing, bytes::Bytes::new()).await.is_ok()
 }

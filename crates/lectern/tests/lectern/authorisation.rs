@@ -15,6 +15,7 @@ fn admitted(access: Access, role: Option<Role>) -> bool {
         // for the last two the handler decides more: whose it is
         (Access::User | Access::Owner | Access::CourseStaff, Some(_)) => true,
         (Access::Roles(roles), Some(role)) => roles.contains(&role),
+        (Access::May(permission), Some(role)) => permission.holders().contains(&role),
         (Access::Service, Some(role)) => role == Role::Service,
     }
 }

@@ -52,7 +52,7 @@ async fn identity_i1_a_token_that_comes_again_after_its_child_was_used_kills_the
     assert!(world.is_told(sid(&first)).await);
     assert_eq!(world.refreshes(&third).await.unwrap_err(), "USER_1010");
     let user = claims(&third.access_token)["sub"].as_str().unwrap().parse().unwrap();
-    assert!(!world.ok(&CheckToken { sid: sid(&third), user }, None).await.active);
+    assert!(!world.ok(&CheckToken { sid: sid(&third), user, uv: 1 }, None).await.active);
     assert_eq!(world.announced("session.reuse_detected").await, 1);
     assert_eq!(world.announced("session.revoked").await, 1);
     let letters = world.letters("a@example.org", 2).await;
@@ -85,7 +85,7 @@ async fn identity_i2_after_a_sign_out_no_refresh_that_ran_beside_it_leaves_a_liv
         };
         world.ok(&Logout { all: false }, Some(&pair.access_token)).await;
         let user = claims(&pair.access_token)["sub"].as_str().unwrap().parse().unwrap();
-        assert!(!world.ok(&CheckToken { sid: sid(&pair), user }, None).await.active);
+        assert!(!world.ok(&CheckToken { sid: sid(&pair), user, uv: 1 }, None).await.active);
         match beside.await.unwrap() {
             Ok(child) => {
                 refreshed += 1;

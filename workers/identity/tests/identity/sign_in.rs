@@ -116,7 +116,7 @@ async fn c14_a_disabled_account_is_told_so_only_with_the_right_password() {
     assert_eq!(world.refused(&login("a@example.org", PASSWORD), None).await, "USER_1002");
     assert_eq!(world.refreshes(&pair).await.unwrap_err(), "USER_1002");
     let user = claims(&pair.access_token)["sub"].as_str().unwrap().parse().unwrap();
-    assert!(!world.ok(&CheckToken { sid: sid(&pair), user }, None).await.active);
+    assert!(!world.ok(&CheckToken { sid: sid(&pair), user, uv: 1 }, None).await.active);
 }
 
 #[tokio::test(flavor = "multi_thread")]

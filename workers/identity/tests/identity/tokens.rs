@@ -90,7 +90,7 @@ async fn a_service_token_works_until_it_is_revoked() {
     world.ok(&create, Some(&powerful)).await;
     let user: UserId = said["sub"].as_str().unwrap().parse().unwrap();
     assert_eq!(claims(&powerful)["sub"], said["sub"], "one machine, one id");
-    let check = CheckToken { sid: said["sid"].as_str().unwrap().parse().unwrap(), user };
+    let check = CheckToken { sid: said["sid"].as_str().unwrap().parse().unwrap(), user, uv: 1 };
     assert!(world.ok(&check, None).await.active);
 
     assert_eq!(lectern_identity::revoke_service_tokens(&pool, "loader", world.clock()).await.unwrap(), 2);

@@ -78,9 +78,11 @@ impl World {
         env.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let world = World { nats, db, bus, env, clock, stop: CancellationToken::new() };
         world.make_bucket().await;
-        let events =
-            stream::Config { name: "EVENTS".into(), subjects: vec!["evt.>".into()], ..Default::default() };
-        world.bus.jetstream().get_or_create_stream(events).await.expect("stream EVENTS");
+        for (name, subjects) in [("EVENTS", "evt.>"), ("AUDIT", "audit.>")] {
+            let stream =
+                stream::Config { name: name.into(), subjects: vec![subjects.into()], ..Default::default() };
+            world.bus.jetstream().get_or_create_stream(stream).await.expect(name);
+        }
         world
     }
 
@@ -138,10 +140,7 @@ impl World {
         let outgoing = Outgoing {
             token: token.map(Into::into),
             deadline: self.clock.now() + Duration::from_secs(50),
-            request_id: self.clock.new_id().to_string().into(),
-            trace: None,
-            idempotency_key: None,
-            if_match: None,
+            ..Outgoing::own(&self.clock)
         };
         let body = serde_json::to_vec(request).unwrap();
         let answer = match self.bus.request(R::SUBJECT, R::EFFECT, &outgoing, body.into()).await {

@@ -1,0 +1,2 @@
+DROP TABLE pending_claims;
+ALTER TABLE users DROP COLUMN time_zone, DROP COLUMN locale;

@@ -1,0 +1,56 @@
+//! Sign-in, refresh, sign-out.
+
+use garde::Validate;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::check::email_address;
+use crate::Reply;
+
+/// Sign-in by password.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
+#[serde(deny_unknown_fields)]
+pub struct Login {
+    /// The account's address.
+    #[garde(custom(email_address))]
+    #[schemars(email, length(max = 255))]
+    pub email: String,
+    /// The password; at most 256 bytes.
+    #[garde(length(bytes, max = 256))]
+    pub password: String,
+}
+
+/// An access token and the refresh token that renews it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TokenPair {
+    /// EdDSA JWT (RFC 9068); send as `Authorization: Bearer`.
+    pub access_token: String,
+    /// Opaque, single use.
+    pub refresh_token: String,
+    /// Always `bearer`.
+    pub token_type: String,
+    /// Seconds until the access token expires.
+    pub expires_in: u32,
+}
+
+impl Reply for TokenPair {}
+
+/// Exchange of a refresh token for a new pair.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
+#[serde(deny_unknown_fields)]
+pub struct Refresh {
+    /// The refresh token of the last pair.
+    #[garde(length(bytes, max = 512))]
+    #[serde(alias = "refreshToken")]
+    pub refresh_token: String,
+}
+
+/// Sign-out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
+#[serde(deny_unknown_fields)]
+pub struct Logout {
+    /// Every session of the user instead of this one.
+    #[garde(skip)]
+    #[serde(default)]
+    pub all: bool,
+}
