@@ -7,6 +7,7 @@ mod database;
 mod documents;
 mod manifests;
 mod observability;
+mod requirements;
 mod source;
 
 use lectern_harness::StackOptions;
