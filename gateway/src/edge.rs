@@ -1,13 +1,12 @@
 //! One request's way through the edge: limits, token, input, bus, answer. The same function for every route.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::extract::{ConnectInfo, FromRequestParts, OriginalUri, RawPathParams, Request, State};
+use axum::extract::{FromRequestParts, OriginalUri, RawPathParams, Request, State};
 use axum::http::header::{
-    ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH, USER_AGENT,
+    ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH, SET_COOKIE, USER_AGENT,
 };
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
@@ -22,8 +21,9 @@ use lectern_subjects::{Access, Code, CommonRefusal, Effect, Problem, Refusal, Re
 use serde_json::{Value, json};
 use tracing::Instrument;
 
+use crate::client_address::client_address;
 use crate::routes::Bound;
-use crate::{Gateway, problem};
+use crate::{Gateway, device_cookie, problem};
 
 /// Longest body of a request, bytes (architecture §13).
 pub(crate) const BODY_LIMIT: usize = 64 * 1024;
@@ -103,6 +103,7 @@ async fn forward(
         details: bad.details,
         retry_after_s: None,
     })?;
+    let body = device_cookie::into_body(bound.info, &parts.headers, body);
     (bound.route.check)(&body).map_err(|bad| Refused {
         code: bad.code,
         details: bad.details,
@@ -124,7 +125,12 @@ async fn forward(
     }
     let existing = header("Lectern-Existing").is_some();
     let status = if existing && bound.route.status == 201 { 200 } else { bound.route.status };
-    Ok(success(status, header("ETag"), message.payload.clone(), parts, bound.info))
+    let mut response = success(status, header("ETag"), message.payload.clone(), parts, bound.info);
+    let client = asker.client.address;
+    if let Some(cookie) = device_cookie::set(bound.info, &parts.headers, client, &message.payload) {
+        response.headers_mut().insert(SET_COOKIE, cookie);
+    }
+    Ok(response)
 }
 
 /// Limits, token, access rule: who may go on.
@@ -145,7 +151,10 @@ pub(crate) async fn admit(
     // who forges tokens is as anonymous as who has none
     match &caller {
         Ok(Some(caller)) => gateway.limits.take_user(*caller.user.0.as_bytes()).map_err(limited)?,
-        Ok(None) | Err(_) => gateway.limits.take_address(client_address(gateway, parts)).map_err(limited)?,
+        Ok(None) | Err(_) => gateway
+            .limits
+            .take_address(client_address(&gateway.config.trusted_proxies, parts))
+            .map_err(limited)?,
     }
     let caller = caller.map_err(|fault| match fault {
         TokenFault::Refused(refusal) => Refused::from(refusal),
@@ -159,7 +168,7 @@ pub(crate) async fn admit(
         Effect::Read => ClientInfo::default(),
         Effect::Write | Effect::Unkeyed => {
             let agent = parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
-            ClientInfo::new(Some(client_address(gateway, parts)), agent)
+            ClientInfo::new(Some(client_address(&gateway.config.trusted_proxies, parts)), agent)
         }
     };
     Ok(Asker { token, request_id, client })
@@ -189,21 +198,6 @@ fn bearer(headers: &HeaderMap) -> Result<Option<Arc<str>>, Refused> {
         (Some(token), None) => Ok(Some(token.into())),
         _ => Err(IdentityRefusal::TokenInvalid.into()),
     }
-}
-
-/// The peer; behind a trusted proxy, the rightmost forwarded address that is not itself one (H5).
-fn client_address(gateway: &Gateway, parts: &Parts) -> IpAddr {
-    let peer = parts
-        .extensions
-        .get::<ConnectInfo<SocketAddr>>()
-        .map_or(IpAddr::from([127, 0, 0, 1]), |info| info.0.ip());
-    let trusted = &gateway.config.trusted_proxies;
-    if !trusted.contains(&peer) {
-        return peer;
-    }
-    let forwarded = parts.headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
-    let hops: Vec<&str> = forwarded.flat_map(|value| value.split(',')).map(str::trim).collect();
-    hops.iter().rev().filter_map(|hop| hop.parse().ok()).find(|hop| !trusted.contains(hop)).unwrap_or(peer)
 }
 
 fn accepts_json(headers: &HeaderMap) -> Result<(), Refused> {

@@ -2,7 +2,9 @@
 //! that names a request of the contract, and everything passes over the bus.
 
 mod asyncapi;
+mod client_address;
 pub mod config;
+mod device_cookie;
 mod docs;
 mod edge;
 mod health;

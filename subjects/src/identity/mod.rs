@@ -7,6 +7,7 @@ mod sign_in;
 mod token;
 
 use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
 pub use self::account::*;
 pub use self::admin::*;
@@ -76,6 +77,8 @@ requests! { IdentityRefusal;
     "svc.identity.v1.auth.refresh" Access::Public, Unkeyed Refresh => TokenPair;
     /// Sign out of this session, or of all.
     "svc.identity.v1.auth.logout" Access::User, Unkeyed Logout => Message;
+    /// End a session with the link of the letter that told of a new sign-in.
+    "svc.identity.v1.auth.revoke_by_link" Access::Public, Unkeyed RevokeByLink => Message, shape { "token" => CodeInvalid };
     /// The caller's own account.
     "svc.identity.v1.users.me_get" Access::User, Read GetMe => User;
     /// The public keys that verify access tokens (RFC 7517).
@@ -132,5 +135,38 @@ facts! {
         user_id: UserId,
         /// The session that was ended for it.
         sid: AuthSessionId,
+    }
+    /// A sign-in was refused: a wrong password, an address that nobody has, or an account that may not sign in. While an
+    /// account or an address has no tries left, nothing more is announced.
+    UserLoginFailed "evt.identity.v1.user.login_failed" by about {
+        /// The user, or for an address that nobody has a keyed hash of it.
+        about: Uuid,
+        /// The user; none for an address that nobody has.
+        user_id: Option<UserId>,
+        /// `invalid_password`, `user_not_found`, `account_disabled` or `email_not_verified`.
+        reason: String,
+        /// Keyed hash of the client's network (IPv4 /24, IPv6 /64), 16 hexadecimal digits; none for a sign-in that began on the bus.
+        ip_prefix_hash: Option<String>,
+    }
+    /// An account takes no passwords for a while: too many wrong ones. Known devices may still try.
+    UserLocked "evt.identity.v1.user.locked" by user_id {
+        /// The user.
+        user_id: UserId,
+        /// Until when.
+        until: DateTime<Utc>,
+    }
+    /// Something that a person should look at.
+    SecuritySuspicious "evt.identity.v1.security.suspicious" by about {
+        /// The user, or for an address as a whole a keyed hash of it.
+        about: Uuid,
+        /// The user; none when it is about an address as a whole.
+        user_id: Option<UserId>,
+        /// `lockout`, `credential_stuffing`, `new_device` or `refresh_reuse`.
+        activity_type: String,
+        /// The event of OpenID CAEP 1.0 that comes nearest: `risk-level-change`, `session-established` or
+        /// `session-revoked`.
+        caep_type: String,
+        /// Keyed hash of the client's network (IPv4 /24, IPv6 /64), 16 hexadecimal digits; none where it is not known.
+        ip_prefix_hash: Option<String>,
     }
 }

@@ -11,6 +11,7 @@ use sqlx::Postgres;
 use sqlx::pool::PoolConnection;
 
 use crate::attempts::Places;
+use crate::gauges;
 use crate::password::{Hashing, NotHashed};
 use crate::settings::Settings;
 use crate::signing_keys::SigningKeys;
@@ -49,6 +50,7 @@ pub async fn app(core: lectern_core::App, env: &Env) -> anyhow::Result<App> {
     // the dummy hash is computed here, with the live parameters
     let env = env.clone();
     let own = tokio::task::spawn_blocking(move || Own::new(&env)).await??;
+    gauges::start_at_zero();
     if own.settings.mailbox.is_none() {
         tracing::warn!("MAILBOX_FILE is not set: letters stay in the queue");
     }

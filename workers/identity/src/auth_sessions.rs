@@ -4,12 +4,13 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use lectern_core::Tx;
 use lectern_subjects::id::{AuthSessionId, UserId};
-use lectern_subjects::identity::SessionRevoked;
+use lectern_subjects::identity::{IdentityRefusal, SessionRevoked};
 use sqlx::{query, query_scalar};
 
-use crate::account;
 use crate::app::{App, Fault};
+use crate::settings::WhenFull;
 use crate::tokens::RefreshHash;
+use crate::{account, known_device};
 
 /// The handler puts a revocation into the bucket itself; after this long the sweep does.
 pub(crate) const HANDLER_HAS: TimeDelta = TimeDelta::seconds(2);
@@ -75,7 +76,11 @@ pub(crate) async fn open(
     Ok(sid)
 }
 
-/// Ends the oldest sessions, so that there is room for one more. The caller holds the lock of the user's row.
+/// Makes room for one more session: ends the oldest, or refuses, as `SESSION_LIMIT_POLICY` says. The caller holds the lock
+/// of the user's row.
+///
+/// # Errors
+/// USER_1203.
 pub(crate) async fn make_room(tx: &mut Tx, app: &App, user: UserId) -> Result<Vec<AuthSessionId>, Fault> {
     let Some(max) = app.settings().max_sessions else { return Ok(Vec::new()) };
     let now = tx.now();
@@ -91,7 +96,10 @@ pub(crate) async fn make_room(tx: &mut Tx, app: &App, user: UserId) -> Result<Ve
     )
     .fetch_all(&mut **tx)
     .await?;
-    revoke(tx, user, &oldest, Reason::Limit).await
+    match app.settings().when_full {
+        WhenFull::Reject if !oldest.is_empty() => Err(IdentityRefusal::TooManySessions.into()),
+        WhenFull::Reject | WhenFull::EvictOldest => revoke(tx, user, &oldest, Reason::Limit).await,
+    }
 }
 
 /// Every live session of a user.
@@ -106,13 +114,17 @@ pub(crate) async fn live(tx: &mut Tx, user: UserId) -> Result<Vec<AuthSessionId>
     Ok(live.fetch_all(&mut **tx).await?)
 }
 
-/// Ends sessions that are not ended yet, announces it, and remembers to tell the bucket. Answers the ones it ended.
+/// Ends sessions that are not ended yet, announces it, and remembers to tell the bucket. Answers the ones it ended. With
+/// another password, whether or not it ends a session, no device is known any more.
 pub(crate) async fn revoke(
     tx: &mut Tx,
     user: UserId,
     sids: &[AuthSessionId],
     reason: Reason,
 ) -> Result<Vec<AuthSessionId>, Fault> {
+    if reason == Reason::Password {
+        known_device::forget_all(tx, user).await?;
+    }
     if sids.is_empty() {
         return Ok(Vec::new());
     }

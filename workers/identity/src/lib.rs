@@ -5,28 +5,38 @@
 //!
 //! - An address has one account (constraint `users_email_norm_key`).
 //! - At most five passwords are looked at before an account is locked, on any number of processes; right ones never lock
-//!   it (`sign_in_attempts`, one conditional statement before the look).
+//!   it (`sign_in_attempts`, one conditional statement before the look). A known device passes the lock, with as many tries
+//!   of its own.
+//! - An address signs in five times a minute and signs up three times an hour at most (`address_attempts`, likewise).
 //! - A refresh token is consumed once and has one child (constraint `refresh_tokens_parent_hash_key`); whoever repeats it
 //!   within the grace gets the identical pair, whoever repeats it later ends the session.
 //! - After a sign-out was answered, every role can know that the session's tokens are void.
 //! - Passwords, codes and tokens are stored as hashes, letters and private keys sealed; none of them is ever logged.
 
 mod account;
+mod address_limit;
 mod app;
 mod attempts;
 mod auth_sessions;
+mod client_network;
+mod gauges;
+mod known_device;
 mod login;
 mod logout;
 mod mail;
 mod me;
 mod password;
+mod rate;
 mod refresh;
 mod register;
 mod resend;
 mod revocation;
+mod revoke_by_link;
 mod service_token;
+mod session_link;
 mod settings;
 mod signing_keys;
+mod suspicion;
 mod tidy;
 mod token_check;
 mod tokens;
@@ -59,6 +69,7 @@ pub fn service() -> Service<App> {
         .on(login::login)
         .on(refresh::refresh)
         .on(logout::logout)
+        .on(revoke_by_link::revoke_by_link)
         .on(me::me)
         .on(signing_keys::jwks)
         .on(token_check::check)
@@ -67,6 +78,7 @@ pub fn service() -> Service<App> {
         .sweep("mail", mail::PACE, mail::deliver)
         .sweep("pending_revocations", TELL_PACE, revocation::tell_pending)
         .sweep("tidy", tidy::PACE, tidy::tidy)
+        .sweep("gauges", gauges::PACE, gauges::gauges)
         // the bucket that every role watches
         .publishes("$KV.revoked.>")
 }

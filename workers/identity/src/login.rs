@@ -10,17 +10,29 @@ use lectern_subjects::identity::{IdentityRefusal, Login, TokenPair, UserLoggedIn
 use sqlx::query;
 
 use crate::account;
+use crate::address_limit::{self, Purpose};
 use crate::app::{App, Fault};
 use crate::attempts::{self, Place};
 use crate::auth_sessions;
+use crate::known_device::{self, KnownDevice};
 use crate::password::Verdict;
 use crate::revocation;
+use crate::suspicion;
 use crate::tokens::{self, Bearer};
 
 /// An account whose password is to be checked.
 struct Known {
     id: UserId,
     password_hash: String,
+}
+
+/// What a sign-in counts for.
+#[derive(Clone, Copy)]
+struct Guess {
+    /// The account, as strangers' counter knows it.
+    account: attempts::Account,
+    /// The device of that account from which it comes.
+    device: Option<KnownDevice>,
 }
 
 /// Signs in.
@@ -30,8 +42,14 @@ pub async fn login(app: App, call: Call, req: Login) -> Outcome<Login> {
     metrics::histogram!("user_login_duration_seconds").record(started.elapsed());
     match &outcome {
         Ok(_) => metrics::counter!("user_login_attempts_total", "status" => "success").increment(1),
+        // who has too many sessions gave the right password (identity spec C25)
+        Err(Fault::Refused(refused)) if refused.refusal == IdentityRefusal::TooManySessions => {}
         Err(Fault::Refused(_)) => {
             metrics::counter!("user_login_attempts_total", "status" => "failed").increment(1);
+        }
+        Err(fault) if address_limit::is_refusal(fault) => {
+            metrics::counter!("user_login_attempts_total", "status" => "rate_limited").increment(1);
+            failed("rate_limited");
         }
         Err(_) => {}
     }
@@ -39,8 +57,12 @@ pub async fn login(app: App, call: Call, req: Login) -> Outcome<Login> {
 }
 
 async fn sign_in(app: &App, call: &Call, req: &Login) -> Result<TokenPair, Fault> {
+    address_limit::take(app, call, Purpose::SignIn).await?;
     let email = account::normal(&req.email);
-    let counter = app.vault().hash("sign-in account", &[email.as_bytes()]);
+    let account = app.vault().hash("sign-in account", &[email.as_bytes()]);
+    let device = known_device::recognise(app, call, &email, req.device_token.as_deref()).await?;
+    let counter = device.map_or(account, |device| device.counter(app.vault()));
+    let guess = Guess { account, device };
     let place = attempts::take(app, call, counter).await.inspect_err(|fault| {
         if matches!(fault, Fault::Refused(_)) {
             failed("account_locked");
@@ -51,14 +73,16 @@ async fn sign_in(app: &App, call: &Call, req: &Login) -> Result<TokenPair, Fault
             place.give_back(app).await;
             Err(fault)
         }
-        Ok((known, Verdict::Wrong)) => Err(wrong(app, call, place, known.map(|known| known.id)).await?),
-        Ok((None, _)) => Err(wrong(app, call, place, None).await?),
+        Ok((known, Verdict::Wrong)) => {
+            Err(wrong(app, call, place, guess, known.map(|known| known.id)).await?)
+        }
+        Ok((None, _)) => Err(wrong(app, call, place, guess, None).await?),
         Ok((Some(known), verdict)) => {
             let rehashed = match verdict {
                 Verdict::RightButOld => rehash(app, call, &req.password).await,
                 Verdict::Right | Verdict::Wrong => None,
             };
-            let signed_in = open_session(app, call, &place, &known, rehashed).await;
+            let signed_in = open_session(app, call, &place, guess, &known, rehashed).await;
             if signed_in.is_err() {
                 place.give_back(app).await;
             }
@@ -90,11 +114,21 @@ async fn check_password(
 }
 
 /// Counts a wrong password. The answer is the same whether there is such an account or not, and so is the work.
-async fn wrong(app: &App, call: &Call, place: Place, user: Option<UserId>) -> Result<Fault, Fault> {
+async fn wrong(
+    app: &App,
+    call: &Call,
+    place: Place,
+    guess: Guess,
+    user: Option<UserId>,
+) -> Result<Fault, Fault> {
     let reason = if user.is_some() { "invalid_password" } else { "user_not_found" };
     let mut tx = app.begin_patiently(call).await?;
     let locked = place.failed(app, &mut tx).await?;
     record(&mut tx, app, user, Some(reason)).await?;
+    if let (true, Some(user)) = (locked, user) {
+        suspicion::locked(&mut tx, app, &call.client, user, guess.device.is_some()).await?;
+    }
+    suspicion::sign_in_failed(&mut tx, app, &call.client, guess.account, user, reason).await?;
     tx.commit_followed().await?;
     failed(reason);
     if locked {
@@ -112,6 +146,7 @@ async fn open_session(
     app: &App,
     call: &Call,
     place: &Place,
+    guess: Guess,
     known: &Known,
     rehashed: Option<String>,
 ) -> Result<TokenPair, Fault> {
@@ -138,6 +173,7 @@ async fn open_session(
     };
     if let Some((refusal, reason)) = refusal {
         record(&mut tx, app, Some(known.id), Some(reason)).await?;
+        suspicion::sign_in_failed(&mut tx, app, &call.client, guess.account, Some(known.id), reason).await?;
         tx.commit_followed().await?;
         failed(reason);
         return Err(refusal.into());
@@ -158,6 +194,8 @@ async fn open_session(
     .await?;
     record(&mut tx, app, Some(known.id), None).await?;
     tx.announce(&UserLoggedIn { user_id: known.id, sid, timestamp: now }, signed_in.version).await?;
+    suspicion::signed_in(&mut tx, app, &call.client, known.id, sid, guess.device.is_some()).await?;
+    let device_token = known_device::remember(&mut tx, app, known.id, guess.device).await?;
     let bearer = Bearer {
         user: known.id,
         role: user.role,
@@ -166,7 +204,7 @@ async fn open_session(
         uv: user.uv,
     };
     let pair = tokens::pair(app, &ring, &bearer, sid, now, refresh_token, now)?;
-    let pair = tx.commit(pair).await?;
+    let pair = tx.commit(TokenPair { device_token: Some(device_token), ..pair }).await?;
     tracing::info!(user = %known.id, %sid, "signed in");
     // the new session stands whether or not the bucket takes the end of the old one now: the sweep tells it again
     if revocation::tell(app, &ended).await.is_err() {

@@ -6,7 +6,7 @@ use sqlx::query;
 
 use crate::app::App;
 use crate::auth_sessions::{self, Reason};
-use crate::{account, revocation};
+use crate::{account, known_device, revocation};
 
 /// Ends this session, or all of the caller's. Repeating it, after a 503 for example, tells the bucket again.
 pub async fn logout(app: App, call: Call, req: Logout) -> Outcome<Logout> {
@@ -18,6 +18,9 @@ pub async fn logout(app: App, call: Call, req: Logout) -> Outcome<Logout> {
         .await?
         .ok_or(IdentityRefusal::SessionNotFound)?;
     let sids = if req.all { auth_sessions::live(&mut tx, caller.user).await? } else { vec![caller.sid] };
+    if req.all {
+        known_device::forget_all(&mut tx, caller.user).await?;
+    }
     let mut ended = auth_sessions::revoke(&mut tx, caller.user, &sids, Reason::Logout).await?;
     if !ended.is_empty() {
         let version = account::next_version(&mut tx, caller.user).await?;

@@ -13,6 +13,7 @@ use crate::app::{App, Fault};
 use crate::auth_sessions::{self, Reason};
 use crate::mail::{self, Letter};
 use crate::revocation;
+use crate::suspicion::{self, Activity};
 use crate::tokens::{self, Bearer, RefreshHash};
 
 /// Renews a pair.
@@ -90,7 +91,7 @@ async fn exchange(app: &App, call: &Call, hash: &RefreshHash) -> Result<Exchange
         return Ok(Exchanged::Grace(pair));
     }
     if !consume(&mut tx, hash).await? {
-        return end_family(tx, app, &token).await;
+        return end_family(tx, app, call, &token).await;
     }
     let (refresh_token, child) = tokens::new_refresh(app.vault()).map_err(Fault::Broken)?;
     let now = tx.now();
@@ -223,12 +224,13 @@ async fn hand_down(
 }
 
 /// Reuse: ends the session, says so to followers and to the owner, once.
-async fn end_family(mut tx: Tx, app: &App, token: &Presented) -> Result<Exchanged, Fault> {
+async fn end_family(mut tx: Tx, app: &App, call: &Call, token: &Presented) -> Result<Exchanged, Fault> {
     let ended = auth_sessions::revoke(&mut tx, token.user, &[token.sid], Reason::Reuse).await?;
     if !ended.is_empty() {
         let version = account::next_version(&mut tx, token.user).await?;
         let fact = SessionReuseDetected { user_id: token.user, sid: token.sid };
         tx.announce(&fact, version).await?;
+        suspicion::raise(&mut tx, app, &call.client, Activity::RefreshReuse, token.user).await?;
         mail::queue(&mut tx, app, &Letter::reuse_detected(&token.email)).await?;
     }
     tx.commit_followed().await?;

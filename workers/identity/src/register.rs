@@ -5,6 +5,7 @@ use lectern_subjects::Role;
 use lectern_subjects::identity::{Register, User, UserCreated};
 
 use crate::account::{self, NewAccount, Profile};
+use crate::address_limit::{self, Purpose};
 use crate::app::{App, Fault};
 use crate::{password, verification};
 
@@ -14,12 +15,16 @@ pub async fn register(app: App, call: Call, req: Register) -> Outcome<Register> 
     match &made {
         Ok(_) => metrics::counter!("user_signup_total", "status" => "success").increment(1),
         Err(Fault::Broken(_)) => {}
+        Err(fault) if address_limit::is_refusal(fault) => {
+            metrics::counter!("user_signup_total", "status" => "rate_limited").increment(1);
+        }
         Err(_) => metrics::counter!("user_signup_total", "status" => "failed").increment(1),
     }
     made
 }
 
 async fn sign_up(app: &App, call: &Call, req: &Register) -> Result<User, Fault> {
+    address_limit::take(app, call, Purpose::SignUp).await?;
     let password_hash = new_password(app, call, &req.password, &req.email, &req.name).await?;
     let mut tx = app.begin_patiently(call).await?;
     let account = NewAccount {

@@ -6,6 +6,8 @@ use chrono::TimeDelta;
 use lectern_core::Env;
 use lectern_core::config::{ConfigError, Setting};
 
+use crate::rate::{Limit, Rate};
+
 /// The environment that the process runs in; declared by the process.
 const ENVIRONMENT: Setting = Setting {
     name: "ENVIRONMENT",
@@ -54,7 +56,37 @@ const MAX_SESSIONS: Setting = Setting {
     name: "MAX_SESSIONS_PER_USER",
     default: Some("5"),
     secret: false,
-    help: "auth sessions of one user; the next sign-in ends the oldest. 0 to 1000, 0: no limit",
+    help: "auth sessions of one user; SESSION_LIMIT_POLICY says what the next sign-in does. 0 to 1000, 0: no limit",
+};
+const SESSION_LIMIT_POLICY: Setting = Setting {
+    name: "SESSION_LIMIT_POLICY",
+    default: Some("evict_oldest"),
+    secret: false,
+    help: "what a sign-in does when the user has all the sessions it may have: evict_oldest ends one, reject is refused",
+};
+const LOGIN_RATE: Setting = Setting {
+    name: "LOGIN_RATE",
+    default: Some("5/m"),
+    secret: false,
+    help: "sign-ins of one client address, successful ones too: N/s, N/m, N/h or N/d with N from 1 to 1000, or off",
+};
+const REGISTER_RATE: Setting = Setting {
+    name: "REGISTER_RATE",
+    default: Some("3/h"),
+    secret: false,
+    help: "sign-ups of one client address, written like LOGIN_RATE",
+};
+const LETTER_RATE: Setting = Setting {
+    name: "LETTER_RATE",
+    default: Some("5/h"),
+    secret: false,
+    help: "letters of each kind (forgotten password, verification code) that one client address may ask for, written like LOGIN_RATE",
+};
+const PUBLIC_URL: Setting = Setting {
+    name: "PUBLIC_URL",
+    default: Some("http://127.0.0.1:3000"),
+    secret: false,
+    help: "where people find the site, without a slash at the end; links in letters begin with it",
 };
 const MAX_ATTEMPTS: Setting = Setting {
     name: "MAX_LOGIN_ATTEMPTS",
@@ -114,6 +146,11 @@ pub const SETTINGS: &[Setting] = &[
     ABSOLUTE_DAYS,
     GRACE_SECONDS,
     MAX_SESSIONS,
+    SESSION_LIMIT_POLICY,
+    LOGIN_RATE,
+    REGISTER_RATE,
+    LETTER_RATE,
+    PUBLIC_URL,
     MAX_ATTEMPTS,
     LOCKOUT_MINUTES,
     REQUIRES_VERIFIED,
@@ -133,6 +170,11 @@ pub(crate) struct Settings {
     pub absolute_life: TimeDelta,
     pub grace: TimeDelta,
     pub max_sessions: Option<i64>,
+    pub when_full: WhenFull,
+    pub login_rate: Option<Rate>,
+    pub register_rate: Option<Rate>,
+    pub letter_rate: Option<Rate>,
+    pub public_url: String,
     pub max_attempts: i32,
     pub lockout: TimeDelta,
     pub requires_verified_email: bool,
@@ -154,6 +196,11 @@ impl Settings {
             absolute_life: TimeDelta::days(within(env, &ABSOLUTE_DAYS, 1..=365)?),
             grace: TimeDelta::seconds(within(env, &GRACE_SECONDS, 0..=60)?),
             max_sessions: (max_sessions > 0).then_some(max_sessions),
+            when_full: env.parse(&SESSION_LIMIT_POLICY)?,
+            login_rate: rate(env, &LOGIN_RATE)?,
+            register_rate: rate(env, &REGISTER_RATE)?,
+            letter_rate: rate(env, &LETTER_RATE)?,
+            public_url: env.require(&PUBLIC_URL)?.trim_end_matches('/').to_owned(),
             max_attempts: within(env, &MAX_ATTEMPTS, 1..=100)?,
             lockout: TimeDelta::minutes(within(env, &LOCKOUT_MINUTES, 1..=1440)?),
             requires_verified_email: match env.get(&REQUIRES_VERIFIED) {
@@ -168,6 +215,32 @@ impl Settings {
             },
         })
     }
+}
+
+/// What a sign-in does that finds no room for its session (identity spec C25).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WhenFull {
+    /// It ends the oldest.
+    EvictOldest,
+    /// It is refused with USER_1203.
+    Reject,
+}
+
+impl std::str::FromStr for WhenFull {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<WhenFull, Self::Err> {
+        match text {
+            "evict_oldest" => Ok(WhenFull::EvictOldest),
+            "reject" => Ok(WhenFull::Reject),
+            _ => Err("no such policy"),
+        }
+    }
+}
+
+fn rate(env: &Env, setting: &Setting) -> Result<Option<Rate>, ConfigError> {
+    let Limit(rate) = env.parse(setting)?;
+    Ok(rate)
 }
 
 /// Identity spec C24: a code that everyone knows exists in tests only; anywhere else the start is refused.
@@ -241,6 +314,9 @@ mod tests {
             (ARGON2_M_KIB.name, "7"),
             (GRACE_SECONDS.name, "61"),
             (REQUIRES_VERIFIED.name, "perhaps"),
+            (LOGIN_RATE.name, "5"),
+            (REGISTER_RATE.name, "0/h"),
+            (SESSION_LIMIT_POLICY.name, "evict"),
         ] {
             assert_eq!(read(&[(name, value)]).unwrap_err().name, name);
         }

@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use sqlx::query;
 
 use crate::app::App;
-use crate::attempts;
+use crate::{address_limit, attempts, suspicion};
 
 /// How often.
 pub(crate) const PACE: Duration = Duration::from_secs(60);
@@ -17,6 +17,8 @@ const SESSIONS_KEPT: TimeDelta = TimeDelta::days(7);
 pub async fn tidy(app: App) -> anyhow::Result<()> {
     let now = app.now();
     attempts::forget(&app, now).await?;
+    address_limit::forget(&app, now).await?;
+    suspicion::forget(&app, now).await?;
     query!(
         "UPDATE identity.refresh_tokens SET grace_pair_sealed = NULL
          WHERE grace_until < $1 AND grace_pair_sealed IS NOT NULL",

@@ -76,5 +76,6 @@ pub(crate) fn pair(
         refresh_token,
         token_type: "bearer".to_owned(),
         expires_in: u32::try_from(life.num_seconds()).unwrap_or(u32::MAX),
+        device_token: None,
     })
 }

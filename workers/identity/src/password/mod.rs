@@ -1,6 +1,7 @@
 //! What a password must be: profile `seed` (seed 001) with the lists of NIST 800-63B: no common word, nothing of its owner.
 
 mod hashing;
+mod legacy;
 
 use std::collections::HashSet;
 use std::sync::LazyLock;

@@ -1,9 +1,14 @@
 //! Identity on a real broker and a real database, asked over the bus as any other service would.
 
 mod accounts;
+mod address_limits;
+mod known_devices;
+mod metrics;
 mod refresh;
 mod revocation;
+mod session_limit;
 mod sign_in;
+mod suspicion;
 mod tokens;
 mod verification;
 mod world;

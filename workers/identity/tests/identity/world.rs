@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_nats::jetstream::kv;
 use async_nats::jetstream::stream;
 use lectern_core::bus::{Bus, BusConfig, Outgoing, refusal_status};
+use lectern_core::call::ClientInfo;
 use lectern_core::health::Health;
 use lectern_core::pg;
 use lectern_core::revocation::{BUCKET, Revocations, session_key};
@@ -137,7 +138,23 @@ impl World {
 
     /// Sends one request with a deadline that a slow machine keeps.
     pub async fn ask<R: Request>(&self, request: &R, token: Option<&str>) -> Result<R::Reply, Box<Refusal>> {
+        self.ask_as(&ClientInfo::default(), request, token).await
+    }
+
+    /// The same as if it came through a gateway from this address.
+    pub async fn ask_from<R: Request>(&self, address: &str, request: &R) -> Result<R::Reply, Box<Refusal>> {
+        let address = address.parse().expect("an address");
+        self.ask_as(&ClientInfo::new(Some(address), Some("a test")), request, None).await
+    }
+
+    async fn ask_as<R: Request>(
+        &self,
+        client: &ClientInfo,
+        request: &R,
+        token: Option<&str>,
+    ) -> Result<R::Reply, Box<Refusal>> {
         let outgoing = Outgoing {
+            client: client.clone(),
             token: token.map(Into::into),
             deadline: self.clock.now() + Duration::from_secs(50),
             ..Outgoing::own(&self.clock)
@@ -285,7 +302,7 @@ pub fn register(email: &str) -> Register {
 }
 
 pub fn login(email: &str, password: &str) -> Login {
-    Login { email: email.to_owned(), password: password.to_owned() }
+    Login { email: email.to_owned(), password: password.to_owned(), device_token: None }
 }
 
 /// What a token says of itself.
