@@ -19,7 +19,7 @@ pub(crate) const HANDLER_HAS: TimeDelta = TimeDelta::seconds(2);
 /// Why a session was ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reason {
-    /// Its user signed out.
+    /// Its user signed out, there or from elsewhere.
     Logout,
     /// A newer one took its place.
     Limit,
@@ -148,6 +148,17 @@ pub(crate) async fn revoke(
     metrics::counter!("user_session_revocations_total", "reason" => reason.name())
         .increment(ended.len() as u64);
     Ok(ended)
+}
+
+/// A user's ended sessions that the bucket may not know yet: those of this transaction, and those of one before that was
+/// answered with 503. Who repeats a request tells these too.
+pub(crate) async fn untold(tx: &mut Tx, user: UserId) -> Result<Vec<AuthSessionId>, Fault> {
+    let untold = query_scalar!(
+        r#"SELECT s.sid AS "sid: AuthSessionId" FROM identity.auth_sessions s
+           JOIN identity.pending_revocations p ON p.sid = s.sid WHERE s.user_id = $1"#,
+        user.0
+    );
+    Ok(untold.fetch_all(&mut **tx).await?)
 }
 
 async fn remember_to_tell(tx: &mut Tx, sid: AuthSessionId, now: DateTime<Utc>) -> Result<(), sqlx::Error> {

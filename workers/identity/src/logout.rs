@@ -17,18 +17,19 @@ pub async fn logout(app: App, call: Call, req: Logout) -> Outcome<Logout> {
         .await?
         .ok_or(IdentityRefusal::SessionNotFound)?;
     let sids = if req.all { auth_sessions::live(&mut tx, caller.user).await? } else { vec![caller.sid] };
-    let mut ended = auth_sessions::revoke(&mut tx, caller.user, &sids, Reason::Logout).await?;
+    let ended = auth_sessions::revoke(&mut tx, caller.user, &sids, Reason::Logout).await?;
     if !ended.is_empty() {
         let version = account::next_version(&mut tx, caller.user).await?;
         tx.announce(&UserLoggedOut { user_id: caller.user, sid: caller.sid }, version).await?;
         let (client, user) = (&call.client, Some(caller.user));
         login_history::record(&mut tx, &app, client, LoginAction::Logout, user, None).await?;
     }
+    let mut untold = auth_sessions::untold(&mut tx, caller.user).await?;
     let message = tx.commit(Message { message: "Successfully logged out".to_owned() }).await?;
-    if !ended.contains(&caller.sid) {
-        ended.push(caller.sid);
+    if !untold.contains(&caller.sid) {
+        untold.push(caller.sid);
     }
-    revocation::tell(&app, &ended).await?;
+    revocation::tell(&app, &untold).await?;
     tracing::info!(user = %caller.user, sessions = ended.len(), "signed out");
     Ok(message)
 }

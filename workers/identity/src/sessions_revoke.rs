@@ -4,7 +4,7 @@ use lectern_core::{Call, Outcome, Tx};
 use lectern_subjects::id::{AuthSessionId, UserId};
 use lectern_subjects::identity::{IdentityRefusal, Message, RevokeAuthSession, RevokeOtherAuthSessions};
 use serde_json::json;
-use sqlx::{query, query_scalar};
+use sqlx::query;
 
 use crate::app::{App, Fault};
 use crate::auth_sessions::{self, Reason};
@@ -39,7 +39,7 @@ pub async fn revoke_others(
     let mut others = auth_sessions::live(&mut tx, caller.user).await?;
     others.retain(|sid| *sid != caller.sid);
     let ended = end(&mut tx, caller.user, &others).await?;
-    let untold = untold(&mut tx, caller.user, caller.sid).await?;
+    let untold = auth_sessions::untold(&mut tx, caller.user).await?;
     let message = tx.commit(Message { message: format!("Other sessions ended: {}", ended.len()) }).await?;
     revocation::tell(&app, &untold).await?;
     tracing::info!(user = %caller.user, sessions = ended.len(), "other sessions were ended by their user");
@@ -53,18 +53,6 @@ async fn lock_user(tx: &mut Tx, user: UserId) -> Result<(), Fault> {
         .await?
         .ok_or(IdentityRefusal::SessionNotFound)?;
     Ok(())
-}
-
-/// The other sessions that are ended and that the bucket may not know yet: those of now, and those of a time before that was
-/// answered with 503.
-async fn untold(tx: &mut Tx, user: UserId, but: AuthSessionId) -> Result<Vec<AuthSessionId>, Fault> {
-    let untold = query_scalar!(
-        r#"SELECT s.sid AS "sid: AuthSessionId" FROM identity.auth_sessions s
-           JOIN identity.pending_revocations p ON p.sid = s.sid WHERE s.user_id = $1 AND s.sid <> $2"#,
-        user.0,
-        but.0
-    );
-    Ok(untold.fetch_all(&mut **tx).await?)
 }
 
 async fn end(tx: &mut Tx, user: UserId, sids: &[AuthSessionId]) -> Result<Vec<AuthSessionId>, Fault> {
