@@ -2,6 +2,7 @@
 //! count what a refusal left behind.
 
 mod abuse;
+mod account;
 mod authorisation;
 mod bad_input;
 mod bad_route;
@@ -26,4 +27,5 @@ mod shared;
 mod timers;
 mod uploads;
 mod way;
+mod way_account;
 mod way_steps;

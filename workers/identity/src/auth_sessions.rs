@@ -3,12 +3,14 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use lectern_core::Tx;
+use lectern_core::call::ClientInfo;
 use lectern_subjects::id::{AuthSessionId, UserId};
 use lectern_subjects::identity::{IdentityRefusal, SessionRevoked};
 use sqlx::{query, query_scalar};
 
 use crate::app::{App, Fault};
 use crate::settings::WhenFull;
+use crate::device;
 use crate::tokens::RefreshHash;
 use crate::{account, known_device};
 
@@ -18,7 +20,7 @@ pub(crate) const HANDLER_HAS: TimeDelta = TimeDelta::seconds(2);
 /// Why a session was ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reason {
-    /// Its user signed out.
+    /// Its user signed out, there or from elsewhere.
     Logout,
     /// A newer one took its place.
     Limit,
@@ -42,25 +44,30 @@ impl Reason {
     }
 }
 
-/// Opens a session with its first refresh token. The caller holds the lock of the user's row.
+/// Opens a session with its first refresh token; `client` is from where. The caller holds the lock of the user's row.
 pub(crate) async fn open(
     tx: &mut Tx,
     app: &App,
     user: UserId,
     refresh: RefreshHash,
+    client: &ClientInfo,
 ) -> Result<AuthSessionId, Fault> {
     let (now, settings) = (tx.now(), app.settings());
     let sid: AuthSessionId = app.new_id();
     let idle = now + settings.idle_life.min(settings.absolute_life);
     query!(
         "INSERT INTO identity.auth_sessions
-             (sid, kind, user_id, created_at, last_seen_at, expires_at_idle, expires_at_abs, amr)
-         VALUES ($1, 'user', $2, $3, $3, $4, $5, '{pwd}')",
+             (sid, kind, user_id, created_at, last_seen_at, expires_at_idle, expires_at_abs, ip_last, user_agent,
+              device_name, amr)
+         VALUES ($1, 'user', $2, $3, $3, $4, $5, $6, $7, $8, '{pwd}')",
         sid.0,
         user.0,
         now,
         idle,
         now + settings.absolute_life,
+        client.address.map(|address| address.to_string()),
+        client.agent.as_deref(),
+        client.agent.as_deref().and_then(device::name),
     )
     .execute(&mut **tx)
     .await?;
@@ -153,6 +160,17 @@ pub(crate) async fn revoke(
     metrics::counter!("user_session_revocations_total", "reason" => reason.name())
         .increment(ended.len() as u64);
     Ok(ended)
+}
+
+/// A user's ended sessions that the bucket may not know yet: those of this transaction, and those of one before that was
+/// answered with 503. Who repeats a request tells these too.
+pub(crate) async fn untold(tx: &mut Tx, user: UserId) -> Result<Vec<AuthSessionId>, Fault> {
+    let untold = query_scalar!(
+        r#"SELECT s.sid AS "sid: AuthSessionId" FROM identity.auth_sessions s
+           JOIN identity.pending_revocations p ON p.sid = s.sid WHERE s.user_id = $1"#,
+        user.0
+    );
+    Ok(untold.fetch_all(&mut **tx).await?)
 }
 
 async fn remember_to_tell(tx: &mut Tx, sid: AuthSessionId, now: DateTime<Utc>) -> Result<(), sqlx::Error> {

@@ -21,10 +21,16 @@ mod auth_sessions;
 mod client_network;
 mod gauges;
 mod known_device;
+mod device;
+mod email_change;
+mod email_confirm;
 mod login;
+mod login_history;
 mod logout;
 mod mail;
 mod me;
+mod me_update;
+mod pages;
 mod password;
 mod rate;
 mod refresh;
@@ -37,6 +43,9 @@ mod session_link;
 mod settings;
 mod signing_keys;
 mod suspicion;
+mod sessions_list;
+mod sessions_revoke;
+mod step_up;
 mod tidy;
 mod token_check;
 mod tokens;
@@ -71,6 +80,14 @@ pub fn service() -> Service<App> {
         .on(logout::logout)
         .on(revoke_by_link::revoke_by_link)
         .on(me::me)
+        .on(me::account)
+        .on(me_update::me_update)
+        .on(email_change::email_change)
+        .on(email_confirm::email_confirm)
+        .on(login_history::login_history)
+        .on(sessions_list::list)
+        .on(sessions_revoke::revoke)
+        .on(sessions_revoke::revoke_others)
         .on(signing_keys::jwks)
         .on(token_check::check)
         .on(user_create::user_create)

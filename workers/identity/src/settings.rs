@@ -88,6 +88,12 @@ const PUBLIC_URL: Setting = Setting {
     secret: false,
     help: "where people find the site, without a slash at the end; links in letters begin with it",
 };
+const STEP_UP_SECONDS: Setting = Setting {
+    name: "STEP_UP_MAX_AGE_SECONDS",
+    default: Some("600"),
+    secret: false,
+    help: "what changes an account's safety needs a proof of who asks that is no older, seconds, 1 to 86400",
+};
 const MAX_ATTEMPTS: Setting = Setting {
     name: "MAX_LOGIN_ATTEMPTS",
     default: Some("5"),
@@ -151,6 +157,7 @@ pub const SETTINGS: &[Setting] = &[
     REGISTER_RATE,
     LETTER_RATE,
     PUBLIC_URL,
+    STEP_UP_SECONDS,
     MAX_ATTEMPTS,
     LOCKOUT_MINUTES,
     REQUIRES_VERIFIED,
@@ -175,6 +182,8 @@ pub(crate) struct Settings {
     pub register_rate: Option<Rate>,
     pub letter_rate: Option<Rate>,
     pub public_url: String,
+    /// An older proof of who asks does not do for what changes an account's safety.
+    pub step_up: TimeDelta,
     pub max_attempts: i32,
     pub lockout: TimeDelta,
     pub requires_verified_email: bool,
@@ -201,6 +210,7 @@ impl Settings {
             register_rate: rate(env, &REGISTER_RATE)?,
             letter_rate: rate(env, &LETTER_RATE)?,
             public_url: env.require(&PUBLIC_URL)?.trim_end_matches('/').to_owned(),
+            step_up: TimeDelta::seconds(within(env, &STEP_UP_SECONDS, 1..=86_400)?),
             max_attempts: within(env, &MAX_ATTEMPTS, 1..=100)?,
             lockout: TimeDelta::minutes(within(env, &LOCKOUT_MINUTES, 1..=1440)?),
             requires_verified_email: match env.get(&REQUIRES_VERIFIED) {

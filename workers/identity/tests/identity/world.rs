@@ -138,27 +138,29 @@ impl World {
 
     /// Sends one request with a deadline that a slow machine keeps.
     pub async fn ask<R: Request>(&self, request: &R, token: Option<&str>) -> Result<R::Reply, Box<Refusal>> {
-        self.ask_as(&ClientInfo::default(), request, token).await
+        self.ask_with(request, token, |_| {}).await
     }
 
     /// The same as if it came through a gateway from this address.
     pub async fn ask_from<R: Request>(&self, address: &str, request: &R) -> Result<R::Reply, Box<Refusal>> {
         let address = address.parse().expect("an address");
-        self.ask_as(&ClientInfo::new(Some(address), Some("a test")), request, None).await
+        let client = ClientInfo::new(Some(address), Some("a test"));
+        self.ask_with(request, None, |outgoing| outgoing.client = client).await
     }
 
-    async fn ask_as<R: Request>(
+    /// The same with other headers.
+    pub async fn ask_with<R: Request>(
         &self,
-        client: &ClientInfo,
         request: &R,
         token: Option<&str>,
+        dress: impl FnOnce(&mut Outgoing),
     ) -> Result<R::Reply, Box<Refusal>> {
-        let outgoing = Outgoing {
-            client: client.clone(),
+        let mut outgoing = Outgoing {
             token: token.map(Into::into),
             deadline: self.clock.now() + Duration::from_secs(50),
             ..Outgoing::own(&self.clock)
         };
+        dress(&mut outgoing);
         let body = serde_json::to_vec(request).unwrap();
         let answer = match self.bus.request(R::SUBJECT, R::EFFECT, &outgoing, body.into()).await {
             Ok(answer) => answer,
@@ -204,6 +206,14 @@ impl World {
 
     pub async fn logs_in(&self, email: &str) -> TokenPair {
         self.ok(&login(email, PASSWORD), None).await
+    }
+
+    /// Signs in with a program, from an address.
+    pub async fn logs_in_from(&self, email: &str, address: &str, agent: &str) -> TokenPair {
+        let client = ClientInfo::new(Some(address.parse().unwrap()), Some(agent));
+        let signed_in =
+            self.ask_with(&login(email, PASSWORD), None, |outgoing| outgoing.client = client).await;
+        signed_in.unwrap_or_else(|refusal| panic!("not signed in: {}", refusal.body))
     }
 
     pub async fn refreshes(&self, pair: &TokenPair) -> Result<TokenPair, String> {
@@ -269,6 +279,27 @@ impl World {
              WHERE subject LIKE 'evt.identity.v1.{fact}.%'"
         ))
         .await
+    }
+
+    /// The facts of one kind, published or not.
+    pub async fn facts(&self, fact: &str) -> Vec<serde_json::Value> {
+        self.messages(&format!("evt.identity.v1.{fact}.%")).await
+    }
+
+    /// The audit entries of one kind, published or not.
+    pub async fn audited(&self, event_type: &str) -> Vec<serde_json::Value> {
+        self.messages(&format!("audit.identity.v1.{event_type}.%")).await
+    }
+
+    async fn messages(&self, subjects: &str) -> Vec<serde_json::Value> {
+        let sql = format!(
+            "SELECT jsonb_agg(convert_from(payload, 'UTF8')::jsonb ORDER BY id) FROM (
+                 SELECT id, subject, payload FROM identity.outbox
+                 UNION SELECT id, subject, payload FROM identity.outbox_archive) AS all_of_them
+             WHERE subject LIKE '{subjects}'"
+        );
+        let text = self.db.value(&sql).await.unwrap();
+        text.map(|text| serde_json::from_str(&text).unwrap()).unwrap_or_default()
     }
 
     /// Whether the bucket says right now that the session is ended.
