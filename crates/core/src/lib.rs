@@ -30,6 +30,7 @@ mod probe;
 mod publish;
 mod relay;
 mod reply;
+pub mod privacy;
 pub mod revocation;
 pub mod run;
 pub mod service;

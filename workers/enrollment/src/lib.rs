@@ -9,12 +9,14 @@
 mod access;
 mod courses;
 mod enrollments;
+mod erase;
 mod pages;
 mod plans;
 mod subscriptions;
 
 use lectern_core::config::Setting;
 use lectern_core::{Env, Service};
+use lectern_subjects::privacy;
 use lectern_subjects::courses::GetCourse;
 
 pub use lectern_core::App;
@@ -44,6 +46,7 @@ pub fn service() -> Service<App> {
         .follow(courses::published)
         .follow(courses::updated)
         .follow(enrollments::completed::completed)
+        .command(privacy::ERASE, erase::erase)
         .timer(subscriptions::PERIOD_END, subscriptions::period_end::period_end)
         .timer(Reminder::Week.kind(), subscriptions::remind::remind)
         .timer(Reminder::Day.kind(), subscriptions::remind::remind)

@@ -4,12 +4,14 @@
 //! fact's id as key. What is said stands in [`texts`].
 
 mod deliver;
+mod erase;
 mod inbox_list;
 mod inbox_read;
 pub mod texts;
 
 use lectern_core::config::Setting;
 use lectern_core::{Env, Service};
+use lectern_subjects::privacy;
 use lectern_subjects::enrollment::{
     EnrollmentCreated, RenewalUpcoming, SubscriptionActivated, SubscriptionCanceled, SubscriptionExpired,
     SubscriptionRenewed,
@@ -39,6 +41,7 @@ pub fn service() -> Service<App> {
         .follow(deliver::<SubscriptionCanceled>)
         .follow(deliver::<SessionCompleted>)
         .follow(deliver::<CourseCompleted>)
+        .command(privacy::ERASE, erase::erase)
 }
 
 /// What the handlers are given.
