@@ -16,7 +16,8 @@ use lectern_subjects::enrollment::{
     ListEnrollments, ListPlans, ListSubscriptions, Subscribe, UpdateSubscription,
 };
 use lectern_subjects::identity::{
-    CheckToken, CreateUser, GetJwks, GetMe, Login, Logout, Refresh, Register, ResendVerification, VerifyEmail,
+    CheckToken, CreateUser, EraseMe, GetErasure, GetJwks, GetMe, Login, Logout, Refresh, Register,
+    ResendVerification, VerifyEmail,
 };
 use lectern_subjects::notifications::{ListNotices, ReadNotice};
 use lectern_subjects::playback::{
@@ -65,6 +66,8 @@ pub static ROUTES: &[Route] = &[
     route::<Logout>("POST", "/api/v1/auth/logout", 200),
     route::<GetMe>("GET", "/api/v1/users/me", 200),
     route::<CreateUser>("POST", "/api/v1/admin/users", 201),
+    route::<EraseMe>("DELETE", "/api/v1/users/me", 202),
+    route::<GetErasure>("GET", "/api/v1/admin/erasures/{id}", 200),
     route::<GetJwks>("GET", "/.well-known/jwks.json", 200),
     // courses
     route::<CreateCourse>("POST", "/api/v1/courses", 201),

@@ -87,8 +87,13 @@ pub(crate) async fn run<A: Clone + Send + Sync + 'static>(
         None => message.subject.to_string(),
     };
     lanes::run(source, key, |message| {
-        let follow =
-            Follow { app: app.clone(), core: core.clone(), service: service.clone(), what, stop: stop.clone() };
+        let follow = Follow {
+            app: app.clone(),
+            core: core.clone(),
+            service: service.clone(),
+            what,
+            stop: stop.clone(),
+        };
         async move { follow.handle(&message).await }
     })
     .await;
@@ -105,7 +110,8 @@ struct Follow<A> {
 impl<A: Clone + Send + Sync + 'static> Follow<A> {
     async fn handle(&self, message: &Message) -> End {
         let kind = self.what.parts(&message.subject).map(|(kind, _)| kind);
-        let Some(follower) = self.what.handlers(&self.service).iter().find(|f| Some(f.subject) == kind) else {
+        let Some(follower) = self.what.handlers(&self.service).iter().find(|f| Some(f.subject) == kind)
+        else {
             return End::Done; // the filter of an older or newer release
         };
         let delivered = message.info().map_or(1, |info| info.delivered);

@@ -88,6 +88,7 @@ pub const TABLE: &[Metric] = &[
     row("user_password_hash_duration_seconds", SECONDS, "time of one password hash", &[]),
     row("user_token_verification_duration_seconds", CHECK_SECONDS, "time of a token's first check", &[]),
     row("user_service_info", Gauge, "always 1", &["version", "environment"]),
+    row("user_erasures_open", Gauge, "people who are being forgotten and are not yet everywhere", &[]),
     // playback
     row("playback_events_total", Counter, "playback events accepted", &["kind"]),
     row("playback_events_rejected_total", Counter, "playback events not accepted", &["reason"]),

@@ -62,7 +62,8 @@ pub async fn delete_messages(
                 _ => Err(Error::Broker(format!("{stream}: {}", found["error"]))),
             };
         };
-        let sequence = message["seq"].as_u64().ok_or_else(|| Error::Broker(format!("{stream}: no sequence")))?;
+        let sequence =
+            message["seq"].as_u64().ok_or_else(|| Error::Broker(format!("{stream}: no sequence")))?;
         let text = |field: &str| {
             let bytes = message[field].as_str().and_then(|encoded| BASE64_STANDARD.decode(encoded).ok());
             String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
@@ -80,5 +81,8 @@ pub async fn delete_messages(
 }
 
 async fn api(bus: &Bus, subject: &str, asked: &Value) -> Result<Value, Error> {
-    bus.jetstream().request(subject.to_owned(), asked).await.map_err(|e| Error::Broker(format!("{subject}: {e}")))
+    bus.jetstream()
+        .request(subject.to_owned(), asked)
+        .await
+        .map_err(|e| Error::Broker(format!("{subject}: {e}")))
 }

@@ -7,10 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
-use serde::de::DeserializeOwned;
 use lectern_subjects::{
     Access, CommonRefusal, Effect, Envelope, Fact, Problem, Refusal, Refused, Reply, Request, decode,
 };
+use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use crate::call::Call;

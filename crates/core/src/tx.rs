@@ -95,6 +95,11 @@ impl Tx {
         &self.app
     }
 
+    /// Who acts; none for a timer, a sweep or an anonymous request.
+    pub fn actor(&self) -> Option<UserId> {
+        self.cause.actor
+    }
+
     /// Says who acts in a follower or timer: it is copied into the facts.
     pub fn set_actor(&mut self, actor: Option<UserId>) {
         self.cause.actor = actor;
@@ -145,8 +150,15 @@ impl Tx {
             headers["traceparent"] = json!(&**trace);
         }
         let payload = serde_json::to_vec(&body)?;
-        self.enqueue(Row { id, stream: "COMMANDS".to_owned(), subject: subject.clone(), key: subject, headers, payload })
-            .await
+        self.enqueue(Row {
+            id,
+            stream: "COMMANDS".to_owned(),
+            subject: subject.clone(),
+            key: subject,
+            headers,
+            payload,
+        })
+        .await
     }
 
     /// Writes an audit entry: no audit, no commit. `event_type` is `<entity>.<act>`, for example `user.role_changed`;

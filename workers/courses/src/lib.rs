@@ -21,8 +21,8 @@ mod video;
 
 use lectern_core::config::Setting;
 use lectern_core::{Env, Service};
-use lectern_subjects::privacy;
 use lectern_subjects::content::GetAsset;
+use lectern_subjects::privacy;
 
 pub use lectern_core::App;
 

@@ -16,8 +16,8 @@ mod subscriptions;
 
 use lectern_core::config::Setting;
 use lectern_core::{Env, Service};
-use lectern_subjects::privacy;
 use lectern_subjects::courses::GetCourse;
+use lectern_subjects::privacy;
 
 pub use lectern_core::App;
 pub use subscriptions::reminders::{Reminder, reminders};

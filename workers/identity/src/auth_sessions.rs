@@ -27,6 +27,8 @@ pub(crate) enum Reason {
     Admin,
     /// The password was changed or reset.
     Password,
+    /// The person is forgotten.
+    Erase,
 }
 
 impl Reason {
@@ -37,6 +39,7 @@ impl Reason {
             Reason::Reuse => "reuse",
             Reason::Admin => "admin",
             Reason::Password => "password",
+            Reason::Erase => "erase",
         }
     }
 }

@@ -11,12 +11,12 @@ pub mod texts;
 
 use lectern_core::config::Setting;
 use lectern_core::{Env, Service};
-use lectern_subjects::privacy;
 use lectern_subjects::enrollment::{
     EnrollmentCreated, RenewalUpcoming, SubscriptionActivated, SubscriptionCanceled, SubscriptionExpired,
     SubscriptionRenewed,
 };
 use lectern_subjects::playback::{CourseCompleted, SessionCompleted};
+use lectern_subjects::privacy;
 
 pub use lectern_core::App;
 

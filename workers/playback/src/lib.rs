@@ -34,10 +34,10 @@ use std::time::Duration;
 
 use lectern_core::Service;
 use lectern_core::service::Drain;
-use lectern_subjects::privacy;
 use lectern_subjects::content::GetAsset;
 use lectern_subjects::courses::ListSessions;
 use lectern_subjects::enrollment::CheckAccess;
+use lectern_subjects::privacy;
 
 pub use app::{App, SETTINGS, app};
 

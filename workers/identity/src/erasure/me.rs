@@ -12,10 +12,13 @@ use crate::step_up;
 pub async fn erase_me(app: App, call: Call, _req: EraseMe) -> Outcome<EraseMe> {
     let caller = step_up::recently(&app, &call)?.clone();
     let mut tx = app.begin_patiently(&call).await?;
-    query!("SELECT id FROM identity.users WHERE id = $1 AND status <> 'deleted' FOR NO KEY UPDATE", caller.user.0)
-        .fetch_optional(&mut *tx)
-        .await?
-        .ok_or(IdentityRefusal::UserNotFound)?;
+    query!(
+        "SELECT id FROM identity.users WHERE id = $1 AND status <> 'deleted' FOR NO KEY UPDATE",
+        caller.user.0
+    )
+    .fetch_optional(&mut *tx)
+    .await?
+    .ok_or(IdentityRefusal::UserNotFound)?;
     let begun = begin(&mut tx, &app, caller.user, "user_request").await?;
     let erasure = show(&mut tx, begun.id).await?.ok_or(IdentityRefusal::UserNotFound)?;
     let erasure = tx.commit(erasure).await?;

@@ -43,7 +43,12 @@ pub(crate) struct Begun {
 
 /// Forgets a person here, and tells every other service to, in one transaction. The caller holds the lock of the user's
 /// row, which is not deleted yet.
-pub(crate) async fn begin(tx: &mut Tx, app: &App, user: UserId, reason: &'static str) -> Result<Begun, Fault> {
+pub(crate) async fn begin(
+    tx: &mut Tx,
+    app: &App,
+    user: UserId,
+    reason: &'static str,
+) -> Result<Begun, Fault> {
     let now = tx.now();
     let id: Uuid = app.new_id();
     let sids = auth_sessions::live(tx, user).await?;

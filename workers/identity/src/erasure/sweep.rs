@@ -41,9 +41,10 @@ pub async fn sweep(app: App) -> anyhow::Result<()> {
     )
     .fetch_all(app.pool())
     .await?;
-    let waiting = query_scalar!(r#"SELECT count(*) AS "count!" FROM identity.erasures WHERE done_at IS NULL"#)
-        .fetch_one(app.pool())
-        .await?;
+    let waiting =
+        query_scalar!(r#"SELECT count(*) AS "count!" FROM identity.erasures WHERE done_at IS NULL"#)
+            .fetch_one(app.pool())
+            .await?;
     #[expect(clippy::cast_precision_loss, reason = "a gauge")]
     metrics::gauge!("user_erasures_open").set(waiting as f64);
     for row in open {
