@@ -16,9 +16,7 @@ use lectern_subjects::enrollment::{
     ListEnrollments, ListPlans, ListSubscriptions, Subscribe, UpdateSubscription,
 };
 use lectern_subjects::identity::{
-    ChangeEmail, CheckToken, ConfirmEmail, CreateUser, GetAccount, GetJwks, GetMe, ListAuthSessions,
-    ListLoginHistory, Login, Logout, Refresh, Register, ResendVerification, RevokeAuthSession, RevokeByLink,
-    RevokeOtherAuthSessions, UpdateMe, VerifyEmail,
+    ChangeEmail, CheckToken, ConfirmEmail, CreateUser, EraseMe, GetAccount, GetErasure, GetJwks, GetMe, ListAuthSessions, ListLoginHistory, Login, Logout, Refresh, Register, ResendVerification, RevokeAuthSession, RevokeByLink, RevokeOtherAuthSessions, UpdateMe, VerifyEmail,
 };
 use lectern_subjects::notifications::{ListNotices, ReadNotice};
 use lectern_subjects::playback::{
@@ -78,6 +76,8 @@ pub static ROUTES: &[Route] = &[
     route::<RevokeOtherAuthSessions>("DELETE", "/api/v1/users/me/sessions", 200),
     route::<ListLoginHistory>("GET", "/api/v1/users/me/login-history", 200),
     route::<CreateUser>("POST", "/api/v1/admin/users", 201),
+    route::<EraseMe>("DELETE", "/api/v1/users/me", 202),
+    route::<GetErasure>("GET", "/api/v1/admin/erasures/{id}", 200),
     route::<GetJwks>("GET", "/.well-known/jwks.json", 200),
     // courses
     route::<CreateCourse>("POST", "/api/v1/courses", 201),

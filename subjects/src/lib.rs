@@ -18,6 +18,7 @@ pub mod money;
 pub mod notifications;
 pub mod page;
 pub mod playback;
+pub mod privacy;
 pub mod refusal;
 pub mod request;
 pub mod role;

@@ -26,6 +26,7 @@ pub mod keys;
 mod lanes;
 pub mod metrics;
 pub mod pg;
+pub mod privacy;
 mod probe;
 mod publish;
 mod relay;

@@ -93,6 +93,7 @@ pub const TABLE: &[Metric] = &[
     row("users_total", Gauge, "accounts that are not deleted, of all processes", &[]),
     row("active_users_total", Gauge, "accounts that may sign in, of all processes", &[]),
     row("user_service_info", Gauge, "always 1", &["version", "environment"]),
+    row("user_erasures_open", Gauge, "people who are being forgotten and are not yet everywhere", &[]),
     // playback
     row("playback_events_total", Counter, "playback events accepted", &["kind"]),
     row("playback_events_rejected_total", Counter, "playback events not accepted", &["reason"]),

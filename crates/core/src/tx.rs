@@ -95,6 +95,11 @@ impl Tx {
         &self.app
     }
 
+    /// Who acts; none for a timer, a sweep or an anonymous request.
+    pub fn actor(&self) -> Option<UserId> {
+        self.cause.actor
+    }
+
     /// Says who acts in a follower or timer: it is copied into the facts.
     pub fn set_actor(&mut self, actor: Option<UserId>) {
         self.cause.actor = actor;
@@ -113,6 +118,47 @@ impl Tx {
     pub async fn announce<F: Fact>(&mut self, fact: &F, version: i64) -> Result<(), Error> {
         let row = fact_row(self.app.service(), self.app.clock(), &self.cause, self.now, fact, version)?;
         self.enqueue(row).await
+    }
+
+    /// Sends a durable command to a service: it is delivered after the commit, until it had its effect there, once.
+    ///
+    /// # Errors
+    /// [`Error::Sql`], [`Error::Json`].
+    pub async fn command<C: Serialize>(
+        &mut self,
+        service: &str,
+        verb: &'static str,
+        key: Uuid,
+        command: &C,
+    ) -> Result<(), Error> {
+        let id = self.app.clock().new_id();
+        let subject = subject::command(service, verb, key);
+        let body = Envelope {
+            event_id: id,
+            event_type: verb.to_owned(),
+            version: "1.0.0".to_owned(),
+            occurred_at: self.now,
+            actor_id: self.cause.actor,
+            subject_id: key,
+            entity_version: 0,
+            causation_id: self.cause.causation,
+            trace: self.cause.trace.as_deref().map(str::to_owned),
+            data: command,
+        };
+        let mut headers = json!({ "Nats-Msg-Id": id });
+        if let Some(trace) = &self.cause.trace {
+            headers["traceparent"] = json!(&**trace);
+        }
+        let payload = serde_json::to_vec(&body)?;
+        self.enqueue(Row {
+            id,
+            stream: "COMMANDS".to_owned(),
+            subject: subject.clone(),
+            key: subject,
+            headers,
+            payload,
+        })
+        .await
     }
 
     /// Writes an audit entry: no audit, no commit. `event_type` is `<entity>.<act>`, for example `user.role_changed`;

@@ -5,6 +5,7 @@ mod admin;
 mod check;
 mod profile;
 mod session;
+mod privacy;
 mod sign_in;
 mod token;
 
@@ -15,6 +16,7 @@ pub use self::account::*;
 pub use self::admin::*;
 pub use self::profile::*;
 pub use self::session::*;
+pub use self::privacy::*;
 pub use self::sign_in::*;
 pub use self::token::*;
 use crate::id::{AuthSessionId, UserId};
@@ -61,6 +63,8 @@ refusals! {
         SessionExpired = "USER_1202" 401 Unauthenticated "the session has expired",
         /// The account has as many sessions as it may have.
         TooManySessions = "USER_1203" 409 Conflict "too many sessions; end one first",
+        /// No such erasure.
+        ErasureNotFound = "USER_1401" 404 NotFound "no such erasure",
         /// The caller may not give this role.
         RoleNotAssignable = "USER_1303" 403 Forbidden "the role may not be assigned here",
         /// Somebody has to be admin.
@@ -101,6 +105,10 @@ requests! { IdentityRefusal;
     "svc.identity.v1.sessions.revoke" Access::User, Unkeyed RevokeAuthSession => Message;
     /// End all of the caller's sessions but this one.
     "svc.identity.v1.sessions.revoke_others" Access::User, Unkeyed RevokeOtherAuthSessions => Message;
+    /// Be forgotten, in every service (GDPR Art. 17).
+    "svc.identity.v1.privacy.erase" Access::User, Unkeyed EraseMe => Erasure;
+    /// How far an erasure is.
+    "svc.identity.v1.privacy.erasure_get" Access::May(Permission::UserDelete), Read GetErasure => Erasure;
     /// The public keys that verify access tokens (RFC 7517).
     "svc.identity.v1.token.jwks" Access::Public, Read GetJwks => Jwks;
     /// Whether an access token's session is still good.
@@ -137,6 +145,13 @@ facts! {
     UserEmailVerified "evt.identity.v1.user.email_verified" by user_id {
         /// The user.
         user_id: UserId,
+    }
+    /// A user is being forgotten: their account is a tombstone, their tokens are void.
+    UserDeleted "evt.identity.v1.user.deleted" by user_id {
+        /// The user.
+        user_id: UserId,
+        /// When.
+        deleted_at: DateTime<Utc>,
     }
     /// A user signed in.
     UserLoggedIn "evt.identity.v1.user.logged_in" by user_id {

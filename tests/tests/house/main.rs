@@ -14,6 +14,7 @@ mod differential;
 mod discovery;
 mod documents;
 mod edge;
+mod erasure;
 mod idempotency;
 mod load;
 mod log_secrets;

@@ -30,6 +30,8 @@ pub(crate) enum Reason {
     Admin,
     /// The password was changed or reset.
     Password,
+    /// The person is forgotten.
+    Erase,
 }
 
 impl Reason {
@@ -40,6 +42,7 @@ impl Reason {
             Reason::Reuse => "reuse",
             Reason::Admin => "admin",
             Reason::Password => "password",
+            Reason::Erase => "erase",
         }
     }
 }

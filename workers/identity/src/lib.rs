@@ -24,6 +24,7 @@ mod known_device;
 mod device;
 mod email_change;
 mod email_confirm;
+mod erasure;
 mod login;
 mod login_history;
 mod logout;
@@ -91,11 +92,20 @@ pub fn service() -> Service<App> {
         .on(signing_keys::jwks)
         .on(token_check::check)
         .on(user_create::user_create)
+        .on(erasure::erase_me)
+        .on(erasure::get)
+        .follow(erasure::received::<lectern_subjects::courses::PrivacyErased>)
+        .follow(erasure::received::<lectern_subjects::content::PrivacyErased>)
+        .follow(erasure::received::<lectern_subjects::playback::PrivacyErased>)
+        .follow(erasure::received::<lectern_subjects::enrollment::PrivacyErased>)
+        .follow(erasure::received::<lectern_subjects::notifications::PrivacyErased>)
         .sweep("signing_keys", signing_keys::REFRESH, signing_keys::refresh)
         .sweep("mail", mail::PACE, mail::deliver)
         .sweep("pending_revocations", TELL_PACE, revocation::tell_pending)
+        .sweep("erasures", erasure::PACE, erasure::sweep)
         .sweep("tidy", tidy::PACE, tidy::tidy)
         .sweep("gauges", gauges::PACE, gauges::gauges)
         // the bucket that every role watches
         .publishes("$KV.revoked.>")
+        .publishes("cmd.*.v1.privacy_erase.*")
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use chrono::TimeDelta;
 use lectern_core::Env;
-use lectern_core::config::{ConfigError, Setting};
+use lectern_core::config::{ConfigError, NATS_URL, Setting};
 
 use crate::rate::{Limit, Rate};
 
@@ -21,6 +21,12 @@ pub(crate) const KEK: Setting = Setting {
     default: None,
     secret: true,
     help: "key-encryption key of identity: 32 bytes, base64",
+};
+const ERASER_NKEY: Setting = Setting {
+    name: "IDENTITY_ERASER_NKEY",
+    default: None,
+    secret: true,
+    help: "nkey seed of the broker's user that may delete messages, used while a person is erased; from the secrets file",
 };
 const MAILBOX_FILE: Setting = Setting {
     name: "MAILBOX_FILE",
@@ -146,6 +152,7 @@ const HASH_POOL_SIZE: Setting = Setting {
 /// The settings of this worker.
 pub const SETTINGS: &[Setting] = &[
     KEK,
+    ERASER_NKEY,
     MAILBOX_FILE,
     ACCESS_MINUTES,
     REFRESH_DAYS,
@@ -168,9 +175,24 @@ pub const SETTINGS: &[Setting] = &[
     HASH_POOL_SIZE,
 ];
 
+/// How the erasure of a person reaches the streams.
+#[derive(Clone)]
+pub(crate) struct Eraser {
+    pub nats_url: String,
+    /// None where the broker asks for no key.
+    pub nkey: Option<String>,
+}
+
+impl std::fmt::Debug for Eraser {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Eraser").field("nats_url", &self.nats_url).finish_non_exhaustive()
+    }
+}
+
 /// The settings in force.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
+    pub eraser: Eraser,
     pub mailbox: Option<PathBuf>,
     pub access_life: TimeDelta,
     pub idle_life: TimeDelta,
@@ -199,6 +221,10 @@ impl Settings {
         let guarded = matches!(environment, "staging" | "production");
         let max_sessions = within(env, &MAX_SESSIONS, 0..=1000)?;
         Ok(Settings {
+            eraser: Eraser {
+                nats_url: env.require(&NATS_URL)?.to_owned(),
+                nkey: env.get(&ERASER_NKEY).map(str::to_owned),
+            },
             mailbox: env.get(&MAILBOX_FILE).map(PathBuf::from),
             access_life: TimeDelta::minutes(within(env, &ACCESS_MINUTES, 1..=1440)?),
             idle_life: TimeDelta::days(within(env, &REFRESH_DAYS, 1..=365)?),

@@ -92,6 +92,10 @@ pub fn worker(table: &Table) -> Permissions {
         rights.consumes("EVENTS", service);
         rights.may_publish([subject::dead("EVENTS", service)]);
     }
+    if !table.commands.is_empty() {
+        rights.consumes("COMMANDS", service);
+        rights.may_publish([subject::dead("COMMANDS", service)]);
+    }
     if !table.timers.is_empty() {
         let stream = subject::timer_stream(service);
         rights.consumes(&stream, "due");
@@ -119,6 +123,15 @@ pub fn gateway() -> Permissions {
 pub fn admin() -> Permissions {
     let mut rights = Permissions::new("_INBOX_admin");
     rights.may_publish(["$JS.API.>", "$SRV.>"]);
+    rights.sorted()
+}
+
+/// Identity's while it erases a person: looks at messages and deletes them, and nothing else (architecture §13).
+pub fn eraser() -> Permissions {
+    let mut rights = Permissions::new("_INBOX_eraser");
+    for stream in ["EVENTS", "PLAYBACK", "DEAD"] {
+        rights.may_publish(["GET", "DELETE"].map(|verb| format!("$JS.API.STREAM.MSG.{verb}.{stream}")));
+    }
     rights.sorted()
 }
 

@@ -1,0 +1,45 @@
+//! Identity's own part: the account becomes a tombstone.
+
+use lectern_core::Tx;
+use lectern_core::privacy::count;
+use lectern_subjects::id::UserId;
+use lectern_subjects::privacy::Erased;
+use sqlx::{query, query_scalar};
+
+use crate::app::{App, Fault};
+
+/// Anonymises the row (seed 001: `deleted_{id}@deleted.com`, "Deleted User") and deletes everything that hangs on it. The
+/// address is free for somebody else from now on.
+pub(super) async fn forget(tx: &mut Tx, app: &App, user: UserId) -> Result<Erased, Fault> {
+    let mut erased = Erased::new();
+    let now = tx.now();
+    let address = query_scalar!("SELECT email_norm FROM identity.users WHERE id = $1", user.0)
+        .fetch_one(&mut **tx)
+        .await?;
+    let anonymous = format!("deleted_{user}@deleted.com");
+    let account = query!(
+        "UPDATE identity.users SET email = $2, email_norm = $2, name = 'Deleted User', phone_sealed = NULL,
+             business_type = NULL, business_number_sealed = NULL, industry = NULL, region = NULL, locale = DEFAULT,
+             time_zone = DEFAULT, password_hash = NULL, role = 'user', roles = '{user}', status = 'deleted',
+             is_verified = false, last_login_at = NULL, updated_at = $3
+         WHERE id = $1",
+        user.0,
+        anonymous,
+        now
+    );
+    count(&mut erased, "users", account.execute(&mut **tx).await?.rows_affected());
+    let history = query!("DELETE FROM identity.login_history WHERE user_id = $1", user.0);
+    count(&mut erased, "login_history", history.execute(&mut **tx).await?.rows_affected());
+    let codes = query!("DELETE FROM identity.email_codes WHERE user_id = $1", user.0);
+    count(&mut erased, "email_codes", codes.execute(&mut **tx).await?.rows_affected());
+    // the rows stay until a late refresh has been told that its session is ended
+    let sessions = query!(
+        "UPDATE identity.auth_sessions SET ip_last = NULL, user_agent = NULL, device_name = NULL WHERE user_id = $1",
+        user.0
+    );
+    count(&mut erased, "auth_sessions", sessions.execute(&mut **tx).await?.rows_affected());
+    let counter = app.vault().hash("sign-in account", &[address.as_bytes()]);
+    let attempts = query!("DELETE FROM identity.sign_in_attempts WHERE account = $1", &counter);
+    count(&mut erased, "sign_in_attempts", attempts.execute(&mut **tx).await?.rows_affected());
+    Ok(erased)
+}
