@@ -16,7 +16,9 @@ use lectern_subjects::enrollment::{
     ListEnrollments, ListPlans, ListSubscriptions, Subscribe, UpdateSubscription,
 };
 use lectern_subjects::identity::{
-    ChangeEmail, CheckToken, ConfirmEmail, CreateUser, EraseMe, GetAccount, GetErasure, GetJwks, GetMe, ListAuthSessions, ListLoginHistory, Login, Logout, Refresh, Register, ResendVerification, RevokeAuthSession, RevokeByLink, RevokeOtherAuthSessions, UpdateMe, VerifyEmail,
+    ChangeEmail, CheckToken, ConfirmEmail, CreateUser, EraseMe, GetAccount, GetErasure, GetJwks, GetMe,
+    ListAuthSessions, ListLoginHistory, Login, Logout, Refresh, Register, ResendVerification,
+    RevokeAuthSession, RevokeByLink, RevokeOtherAuthSessions, UpdateMe, VerifyEmail,
 };
 use lectern_subjects::notifications::{ListNotices, ReadNotice};
 use lectern_subjects::playback::{

@@ -3,9 +3,9 @@
 mod account;
 mod admin;
 mod check;
+mod privacy;
 mod profile;
 mod session;
-mod privacy;
 mod sign_in;
 mod token;
 
@@ -14,9 +14,9 @@ use uuid::Uuid;
 
 pub use self::account::*;
 pub use self::admin::*;
+pub use self::privacy::*;
 pub use self::profile::*;
 pub use self::session::*;
-pub use self::privacy::*;
 pub use self::sign_in::*;
 pub use self::token::*;
 use crate::id::{AuthSessionId, UserId};

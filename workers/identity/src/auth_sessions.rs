@@ -9,8 +9,8 @@ use lectern_subjects::identity::{IdentityRefusal, SessionRevoked};
 use sqlx::{query, query_scalar};
 
 use crate::app::{App, Fault};
-use crate::settings::WhenFull;
 use crate::device;
+use crate::settings::WhenFull;
 use crate::tokens::RefreshHash;
 use crate::{account, known_device};
 

@@ -2,13 +2,13 @@
 
 mod accounts;
 mod address_limits;
+mod email_change;
 mod known_devices;
 mod metrics;
+mod profile;
 mod refresh;
 mod revocation;
 mod session_limit;
-mod email_change;
-mod profile;
 mod sessions;
 mod sign_in;
 mod suspicion;
