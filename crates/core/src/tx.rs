@@ -133,23 +133,9 @@ impl Tx {
             }
             _ => None,
         };
-        let service = self.app.service();
-        let entry = AuditEntry {
-            entry_id: id,
-            service: service.to_owned(),
-            event_type: event_type.to_owned(),
-            user_id: user,
-            actor_id: self.cause.actor,
-            details,
-            timestamp: self.now,
-            private_hash,
-            trace: self.cause.trace.as_deref().map(str::to_owned),
-        };
-        let subject = subject::audit(service, event_type, user);
-        // the entries about one user stand in the record in their order
-        let key = subject::audit(service, "", user);
-        let (headers, payload) = (json!({ "Nats-Msg-Id": id }), serde_json::to_vec(&entry)?);
-        self.enqueue(Row { id, stream: "AUDIT".to_owned(), subject, key, headers, payload }).await
+        let (service, now) = (self.app.service(), self.now);
+        let row = audit_row(service, &self.cause, now, id, event_type, user, details, private_hash)?;
+        self.enqueue(row).await
     }
 
     /// Arms a timer, or moves it: one live timer per (kind, entity). It rings once, not before `due_at`.
@@ -303,6 +289,23 @@ pub async fn announce_offline<F: Fact>(
     insert(connection, row, now).await
 }
 
+/// Writes the audit entry of a command that runs beside the services: as [`Tx::audit`], by nobody and from nowhere.
+///
+/// # Errors
+/// [`Error::Sql`], [`Error::Json`].
+pub async fn audit_offline(
+    connection: &mut PgConnection,
+    service: &'static str,
+    clock: &Clock,
+    event_type: &'static str,
+    user: Option<UserId>,
+    details: serde_json::Value,
+) -> Result<(), Error> {
+    let (id, now) = (clock.new_id(), clock.now());
+    let row = audit_row(service, &Cause::default(), now, id, event_type, user, details, None)?;
+    insert(connection, row, now).await
+}
+
 /// Keeps the personal part of an audit entry; answers the hash that binds it to the entry.
 async fn keep_private(
     connection: &mut PgConnection,
@@ -337,6 +340,35 @@ struct Row {
     key: String,
     headers: serde_json::Value,
     payload: Vec<u8>,
+}
+
+#[expect(clippy::too_many_arguments, reason = "an entry has this many parts")]
+fn audit_row(
+    service: &'static str,
+    cause: &Cause,
+    now: DateTime<Utc>,
+    id: Uuid,
+    event_type: &'static str,
+    user: Option<UserId>,
+    details: serde_json::Value,
+    private_hash: Option<String>,
+) -> Result<Row, Error> {
+    let entry = AuditEntry {
+        entry_id: id,
+        service: service.to_owned(),
+        event_type: event_type.to_owned(),
+        user_id: user,
+        actor_id: cause.actor,
+        details,
+        timestamp: now,
+        private_hash,
+        trace: cause.trace.as_deref().map(str::to_owned),
+    };
+    let subject = subject::audit(service, event_type, user);
+    // the entries about one user are published in their order
+    let key = subject::audit(service, "", user);
+    let (headers, payload) = (json!({ "Nats-Msg-Id": id }), serde_json::to_vec(&entry)?);
+    Ok(Row { id, stream: "AUDIT".to_owned(), subject, key, headers, payload })
 }
 
 fn fact_row<F: Fact>(

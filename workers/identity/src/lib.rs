@@ -14,6 +14,7 @@
 mod account;
 mod app;
 mod attempts;
+mod audit_private;
 mod auth_sessions;
 mod login;
 mod logout;
@@ -63,6 +64,7 @@ pub fn service() -> Service<App> {
         .on(signing_keys::jwks)
         .on(token_check::check)
         .on(user_create::user_create)
+        .on(audit_private::private)
         .sweep("signing_keys", signing_keys::REFRESH, signing_keys::refresh)
         .sweep("mail", mail::PACE, mail::deliver)
         .sweep("pending_revocations", TELL_PACE, revocation::tell_pending)

@@ -7,6 +7,7 @@ use lectern_core::{Call, Outcome, Tx};
 use lectern_subjects::Role;
 use lectern_subjects::id::UserId;
 use lectern_subjects::identity::{IdentityRefusal, Login, TokenPair, UserLoggedIn};
+use serde_json::json;
 use sqlx::query;
 
 use crate::account;
@@ -158,6 +159,8 @@ async fn open_session(
     .await?;
     record(&mut tx, app, Some(known.id), None).await?;
     tx.announce(&UserLoggedIn { user_id: known.id, sid, timestamp: now }, signed_in.version).await?;
+    let details = json!({ "by": "password", "sid": sid, "sessions_ended": ended });
+    tx.audit("user.logged_in", Some(known.id), details).await?;
     let bearer = Bearer {
         user: known.id,
         role: user.role,

@@ -2,6 +2,7 @@
 
 use lectern_core::{Call, Outcome};
 use lectern_subjects::identity::{IdentityRefusal, Logout, Message, UserLoggedOut};
+use serde_json::json;
 use sqlx::query;
 
 use crate::app::App;
@@ -22,6 +23,8 @@ pub async fn logout(app: App, call: Call, req: Logout) -> Outcome<Logout> {
     if !ended.is_empty() {
         let version = account::next_version(&mut tx, caller.user).await?;
         tx.announce(&UserLoggedOut { user_id: caller.user, sid: caller.sid }, version).await?;
+        let details = json!({ "all": req.all, "sid": caller.sid, "sessions_ended": ended });
+        tx.audit("user.logged_out", Some(caller.user), details).await?;
         let id: uuid::Uuid = app.new_id();
         query!(
             "INSERT INTO identity.login_history (id, user_id, action, success, created_at)

@@ -3,6 +3,7 @@
 use lectern_core::{Call, Outcome};
 use lectern_subjects::identity::{IdentityRefusal, Message, UserEmailVerified, VerifyEmail};
 use lectern_subjects::{CommonRefusal, Refusal};
+use serde_json::json;
 use sqlx::query;
 
 use crate::account;
@@ -79,6 +80,7 @@ async fn attempt(app: &App, call: &Call, req: &VerifyEmail) -> Result<Tried, Fau
         .await?;
         tx.set_actor(Some(newest.user));
         tx.announce(&UserEmailVerified { user_id: newest.user }, verified.version).await?;
+        tx.audit("user.email_verified", Some(newest.user), json!({})).await?;
     }
     tx.commit_followed().await?;
     Ok(if right { Tried::Right } else { Tried::Wrong })

@@ -58,6 +58,12 @@ impl World {
             ..Default::default()
         };
         broker.create_stream(events).await.expect("the stream EVENTS");
+        let audit = jetstream::stream::Config {
+            name: "AUDIT".to_owned(),
+            subjects: vec!["audit.>".to_owned()],
+            ..Default::default()
+        };
+        broker.create_stream(audit).await.expect("the stream AUDIT");
         let revoked = jetstream::kv::Config { bucket: "revoked".to_owned(), ..Default::default() };
         broker.create_key_value(revoked).await.expect("the bucket revoked");
         let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).expect("a key").as_ref().to_vec();
