@@ -6,7 +6,7 @@ use lectern_core::{Drained, Error, Tx, Verdict};
 use lectern_subjects::audit::AuditEntry;
 use lectern_subjects::subject;
 use ring::digest::{Context, SHA256};
-use sqlx::{query, query_scalar};
+use sqlx::query;
 use uuid::Uuid;
 
 use crate::App;
@@ -147,12 +147,6 @@ async fn known(tx: &mut Tx, read: &[(usize, AuditEntry)]) -> Result<HashMap<Uuid
         .fetch_all(&mut **tx)
         .await?;
     Ok(rows.into_iter().map(|row| (row.entry_id, row.body)).collect())
-}
-
-/// How many of these entries the chain has.
-pub(crate) async fn has(app: &App, entry_id: Uuid) -> Result<bool, sqlx::Error> {
-    let found = query_scalar!("SELECT 1 AS one FROM audit.entries WHERE entry_id = $1", entry_id);
-    Ok(found.fetch_optional(app.pool()).await?.is_some())
 }
 
 #[cfg(test)]

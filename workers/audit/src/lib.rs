@@ -12,6 +12,7 @@
 
 mod app;
 mod append;
+mod compare;
 mod private;
 mod query;
 mod sweep;

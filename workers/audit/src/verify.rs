@@ -1,26 +1,19 @@
-//! `entries.verify`: recomputes the chain, and compares it with the stream that it was made from. Who can rewrite the
-//! database can make a whole chain anew; who has no rights on the broker can't make the stream agree.
+//! `entries.verify`: recomputes the chain, and compares it with the stream that it was made from.
 
-use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use chrono::{DateTime, Utc};
-use futures_util::future::join_all;
-use lectern_core::stored::Stored;
 use lectern_core::{Call, Error, Outcome};
 use lectern_subjects::audit::{AuditEntry, Break, BreakReason, Verification, VerifyEntries};
 use sqlx::{query, query_as};
 use uuid::Uuid;
 
-use crate::append::{GENESIS, chain, entry_of, has};
-use crate::{App, STREAM};
+use crate::App;
+use crate::append::{GENESIS, chain};
+use crate::compare::{Seen, compare};
 
 /// Entries per call.
 pub(crate) const PAGE: i64 = 500;
-/// Messages of the stream that are asked for at the same time.
-const AT_ONCE: usize = 16;
-/// Messages without an entry that one call looks at.
-const HOLES: usize = 200;
 
 /// Answers for one part of the chain.
 pub(crate) async fn verify(app: App, _call: Call, req: VerifyEntries) -> Outcome<VerifyEntries> {
@@ -28,14 +21,14 @@ pub(crate) async fn verify(app: App, _call: Call, req: VerifyEntries) -> Outcome
 }
 
 /// An entry as it stands in the table.
-struct Row {
-    seq: i64,
+pub(crate) struct Row {
+    pub seq: i64,
     prev_hash: Vec<u8>,
     hash: Vec<u8>,
-    body: Vec<u8>,
-    entry_id: Uuid,
-    stream_sequence: i64,
-    recorded_at: DateTime<Utc>,
+    pub body: Vec<u8>,
+    pub entry_id: Uuid,
+    pub stream_sequence: i64,
+    pub recorded_at: DateTime<Utc>,
     service: String,
     event_type: String,
     user_id: Option<Uuid>,
@@ -47,20 +40,20 @@ struct Row {
 pub(crate) async fn part(app: &App, from: i64, to: Option<i64>) -> Result<Verification, Error> {
     // the stream first: whatever it says is settled, is in the table when that is read
     let stream = Seen::now(app).await;
-    let last = to.unwrap_or(i64::MAX).min(from.saturating_add(PAGE - 1));
+    // and the end before what leads to it: the chain may grow meanwhile
+    let head = head(app).await?;
+    let head_seq = head.as_ref().map_or(0, |(seq, _)| *seq);
+    let end = to.unwrap_or(i64::MAX).min(from.saturating_add(PAGE - 1)).min(head_seq);
     let rows = query_as!(
         Row,
         "SELECT seq, prev_hash, hash, body, entry_id, stream_sequence, recorded_at, service, event_type, user_id, actor_id,
                 timestamp
          FROM audit.entries WHERE seq BETWEEN $1 AND $2 ORDER BY seq",
         from,
-        last
+        end
     )
     .fetch_all(app.pool())
     .await?;
-    let head = head(app).await?;
-    let head_seq = head.as_ref().map_or(0, |(seq, _)| *seq);
-    let end = head_seq.min(last);
     let mut broken = recompute(app, from, end, &rows).await?;
     let sound = broken.as_ref().map_or(rows.len(), |broken| rows.partition_point(|row| row.seq < broken.seq));
     let mut compared = 0;
@@ -128,66 +121,4 @@ fn judge(prev_hash: &[u8], row: &Row) -> ControlFlow<BreakReason> {
                 && entry.timestamp.timestamp_micros() == row.timestamp.timestamp_micros()
         });
     if same { ControlFlow::Continue(()) } else { ControlFlow::Break(BreakReason::ChangedEntry) }
-}
-
-/// The stream as it was when the verification began.
-struct Seen {
-    stream: Stored,
-    /// Every message up to here has become an entry, or a dead letter.
-    settled: u64,
-}
-
-impl Seen {
-    /// None while the broker is away: then the chain is judged by itself.
-    async fn now(app: &App) -> Option<Seen> {
-        let stream = app.bus().stored(STREAM).await.ok()?;
-        let settled = stream.settled(crate::CHAIN.consumer).await.ok()?;
-        Some(Seen { stream, settled })
-    }
-}
-
-/// Compares entries with the messages that they were made from, and looks for messages of which nothing was made: between
-/// the entries, before the first and, when these are the newest entries, behind the last.
-async fn compare(
-    app: &App,
-    seen: &Seen,
-    rows: &[Row],
-    from: i64,
-    newest: bool,
-) -> Result<(u32, Option<Break>), Error> {
-    // sequences of a stream that was lost say nothing about this one
-    let placed: Vec<(u64, &Row)> = rows
-        .iter()
-        .filter(|row| row.recorded_at >= seen.stream.created)
-        .filter_map(|row| Some((u64::try_from(row.stream_sequence).ok()?, row)))
-        .collect();
-    let mut compared = 0;
-    for chunk in placed.chunks(AT_ONCE) {
-        let messages = join_all(chunk.iter().map(|(sequence, _)| seen.stream.message(*sequence))).await;
-        for ((_, row), message) in chunk.iter().zip(messages) {
-            compared += 1;
-            if message?.is_none_or(|(_, body)| *body != *row.body) {
-                let (reason, entry_id) = (BreakReason::DiffersFromStream, Some(row.entry_id));
-                return Ok((compared, Some(Break { seq: row.seq, reason, entry_id })));
-            }
-        }
-    }
-    let sequences: BTreeSet<u64> = placed.iter().map(|(sequence, _)| *sequence).collect();
-    let first = if from == 1 { Some(seen.stream.first_sequence) } else { sequences.first().copied() };
-    let last =
-        if newest { Some(seen.settled) } else { sequences.last().map(|last| (*last).min(seen.settled)) };
-    // an empty part says nothing; the newest end of an empty record does
-    let (Some(first), Some(last)) = (first, last) else { return Ok((compared, None)) };
-    for hole in (first..=last).filter(|sequence| !sequences.contains(sequence)).take(HOLES) {
-        let Some((subject, body)) = seen.stream.message(hole).await? else { continue };
-        // what is no entry is among the dead letters
-        let Ok(entry) = entry_of(&subject, &body) else { continue };
-        if !has(app, entry.entry_id).await? {
-            let behind = placed.iter().filter(|(sequence, _)| *sequence > hole).map(|(_, row)| row.seq).min();
-            let seq = behind.unwrap_or_else(|| rows.last().map_or(from, |row| row.seq + 1));
-            let (reason, entry_id) = (BreakReason::MissingEntry, Some(entry.entry_id));
-            return Ok((compared, Some(Break { seq, reason, entry_id })));
-        }
-    }
-    Ok((compared, None))
 }

@@ -101,6 +101,15 @@ async fn identity_i11_every_change_removal_and_reordering_is_found_and_named() {
             "differs_from_stream",
         ),
         (
+            "a chain written anew over other bytes and dated before the stream",
+            &format!(
+                "UPDATE audit.entries SET body = {changed}, hash = sha256(prev_hash || {changed}) WHERE seq = 5;
+                 UPDATE audit.entries SET recorded_at = '2020-01-01'; {REWRITE}"
+            ),
+            5,
+            "differs_from_stream",
+        ),
+        (
             "a chain written anew without an entry",
             &format!("DELETE FROM audit.entries WHERE seq = 5; {REWRITE}"),
             5,

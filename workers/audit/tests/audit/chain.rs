@@ -22,6 +22,12 @@ async fn identity_i11_two_processes_and_redelivery_write_one_chain() {
     let mut ids = BTreeSet::new();
     let mut bodies = Vec::new();
     for number in 0..600 {
+        // the chain is whole at every moment, also while it grows
+        if number % 20 == 0 {
+            let head = house.count("SELECT coalesce(max(seq), 1) FROM audit.entries").await;
+            let grown = house.asks(VERIFY, json!({ "from_seq": (head - 50).max(1) })).await.ok();
+            assert_eq!(grown.at("/ok"), true, "{grown}");
+        }
         let user = UserId(house.clock.new_id());
         let entry =
             house.entry(["identity", "courses", "enrollment"][number % 3], "user.created", Some(user));
