@@ -28,7 +28,7 @@ impl World {
     }
 
     /// Asks as the gateway does for a browser.
-    async fn from_browser<R: Request>(&self, request: &R, token: Option<&str>) -> R::Reply {
+    async fn browses<R: Request>(&self, request: &R, token: Option<&str>) -> R::Reply {
         let outgoing = Outgoing {
             token: token.map(Into::into),
             client: ClientInfo::new(Some([203, 0, 113, 7].into()), Some("Mozilla/5.0")),
@@ -91,8 +91,8 @@ async fn i105_accounts_sign_ins_and_sign_outs_are_audited_with_their_actor() {
 #[tokio::test]
 async fn i106_address_and_agent_stand_beside_the_entry_and_never_in_it() {
     let world = World::start().await;
-    world.from_browser(&register(EMAIL), None).await;
-    world.from_browser(&login(EMAIL, PASSWORD), None).await;
+    world.browses(&register(EMAIL), None).await;
+    world.browses(&login(EMAIL, PASSWORD), None).await;
     let auditor = world.staff("auditor@example.org", Role::Auditor).await;
     let token = world.logs_in("auditor@example.org").await.access_token;
     let entries = [world.audited("user.created").await, world.audited("user.logged_in").await].concat();
