@@ -129,7 +129,9 @@ impl Tx {
         let id = self.app.clock().new_id();
         let private_hash = match &self.cause.client {
             Some(client) if client.address.is_some() || client.agent.is_some() => {
-                Some(keep_private(&mut self.inner, id, user, client).await?)
+                // whose address it is: the actor's; of an act by nobody, as near as we know, the user's
+                let whose = self.cause.actor.or(user);
+                Some(keep_private(&mut self.inner, id, whose, client).await?)
             }
             _ => None,
         };
@@ -306,11 +308,12 @@ pub async fn audit_offline(
     insert(connection, row, now).await
 }
 
-/// Keeps the personal part of an audit entry; answers the hash that binds it to the entry.
+/// Keeps the personal part of an audit entry, to be erased with the person `whose` it is; answers the hash that binds it to
+/// the entry.
 async fn keep_private(
     connection: &mut PgConnection,
     entry: Uuid,
-    user: Option<UserId>,
+    whose: Option<UserId>,
     client: &ClientInfo,
 ) -> Result<String, Error> {
     let salt = rand::random::<[u8; 16]>();
@@ -319,7 +322,7 @@ async fn keep_private(
         "INSERT INTO audit_private (entry_id, user_id, address, agent, salt) VALUES ($1, $2, $3, $4, $5)",
     )
     .bind(entry)
-    .bind(user.map(|user| user.0))
+    .bind(whose.map(|user| user.0))
     .bind(&address)
     .bind(client.agent.as_deref())
     .bind(salt)

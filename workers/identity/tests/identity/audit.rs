@@ -114,6 +114,18 @@ async fn i106_address_and_agent_stand_beside_the_entry_and_never_in_it() {
         let private = [hex::decode(&part.salt).unwrap(), b"203.0.113.7\0Mozilla/5.0".to_vec()].concat();
         assert_eq!(entry.private_hash, Some(hex::encode(digest(&SHA256, &private))));
     }
+    // what staff do to others is done from the staff's address: it goes with them
+    let root = world.staff("root@example.org", Role::Admin).await;
+    let token_of_root = world.logs_in("root@example.org").await.access_token;
+    let asked = CreateUser {
+        email: "made@example.org".to_owned(),
+        name: "Made By Staff".to_owned(),
+        role: None,
+        password: PASSWORD.to_owned(),
+    };
+    world.browses(&asked, Some(&token_of_root)).await;
+    let whose = format!("SELECT count(*) FROM identity.audit_private WHERE user_id = '{root}'");
+    assert_eq!(world.count(&whose).await, 1);
     world.db.execute("DELETE FROM identity.audit_private").await.expect("erased");
     assert_eq!(world.ok(&ask, Some(&token)).await.items, []);
     assert_eq!(world.refused(&ask, None).await, "USER_1006");
