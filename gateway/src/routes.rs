@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::{MethodFilter, MethodRouter, get, patch, post};
+use lectern_subjects::audit::{QueryEntries, VerifyEntries};
 use lectern_subjects::content::{AdvanceUpload, CompleteUpload};
 use lectern_subjects::content::{CreateUpload, GetAsset, GetUpload};
 use lectern_subjects::courses::{
@@ -16,9 +17,7 @@ use lectern_subjects::enrollment::{
     ListEnrollments, ListPlans, ListSubscriptions, Subscribe, UpdateSubscription,
 };
 use lectern_subjects::identity::{
-    ChangeEmail, CheckToken, ConfirmEmail, CreateUser, EraseMe, GetAccount, GetErasure, GetJwks, GetMe,
-    ListAuthSessions, ListLoginHistory, Login, Logout, Refresh, Register, ResendVerification,
-    RevokeAuthSession, RevokeByLink, RevokeOtherAuthSessions, UpdateMe, VerifyEmail,
+    ChangeEmail, CheckToken, ConfirmEmail, CreateUser, EraseMe, GetAccount, GetAuditPrivate, GetErasure, GetJwks, GetMe, ListAuthSessions, ListLoginHistory, Login, Logout, Refresh, Register, ResendVerification, RevokeAuthSession, RevokeByLink, RevokeOtherAuthSessions, UpdateMe, VerifyEmail,
 };
 use lectern_subjects::notifications::{ListNotices, ReadNotice};
 use lectern_subjects::playback::{
@@ -118,6 +117,9 @@ pub static ROUTES: &[Route] = &[
     // notifications
     route::<ListNotices>("GET", "/api/v1/notifications", 200),
     route::<ReadNotice>("POST", "/api/v1/notifications/{id}/read", 200),
+    // audit
+    route::<QueryEntries>("GET", "/api/v1/admin/audit", 200),
+    route::<VerifyEntries>("GET", "/api/v1/admin/audit/verify", 200),
 ];
 
 /// Requests without a row above, and why.
@@ -135,6 +137,7 @@ pub static NO_ROUTE: &[(&str, &str)] = &[
         CheckToken::SUBJECT,
         "asked by roles whose revocation watcher is stale; over HTTP the token's own check answers",
     ),
+    (GetAuditPrivate::SUBJECT, "asked by the audit record, whose list shows it: GET /api/v1/admin/audit"),
 ];
 
 /// What a route needs at run time: the row, its row in the contract, and how its parameters become fields.

@@ -81,6 +81,8 @@ pub static SERVICES: &[ServiceInfo] = &[
         facts: notifications::FACTS,
         refusals: notifications::NotificationsRefusal::CODES,
     },
+    // refuses in the common words only
+    ServiceInfo { name: "audit", requests: audit::REQUESTS, facts: audit::FACTS, refusals: &[] },
 ];
 
 /// Every request of every service.

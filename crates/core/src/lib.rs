@@ -35,6 +35,7 @@ pub mod revocation;
 pub mod run;
 pub mod service;
 pub mod signed_url;
+pub mod stored;
 pub mod telemetry;
 mod timer_repair;
 mod timers;

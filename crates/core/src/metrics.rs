@@ -99,6 +99,9 @@ pub const TABLE: &[Metric] = &[
     row("playback_events_rejected_total", Counter, "playback events not accepted", &["reason"]),
     row("playback_ingest_lag_seconds", LATENESS, "time between event and progress", &[]),
     row("playback_sessions_active", Gauge, "playback sessions that are not ended", &[]),
+    // audit
+    row("audit_chain_head", Gauge, "newest entry of the audit record, as last verified", &[]),
+    row("audit_chain_broken", Gauge, "1 while the last verification found the audit record broken", &[]),
     // the process
     row("process_resident_memory_bytes", Gauge, "resident memory of this process", &[]),
     row("process_start_time_seconds", Gauge, "when this process started, unix seconds", &[]),

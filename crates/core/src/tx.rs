@@ -175,27 +175,15 @@ impl Tx {
         let id = self.app.clock().new_id();
         let private_hash = match &self.cause.client {
             Some(client) if client.address.is_some() || client.agent.is_some() => {
-                Some(keep_private(&mut self.inner, id, user, client).await?)
+                // whose address it is: the actor's; of an act by nobody, as near as we know, the user's
+                let whose = self.cause.actor.or(user);
+                Some(keep_private(&mut self.inner, id, whose, client).await?)
             }
             _ => None,
         };
-        let service = self.app.service();
-        let entry = AuditEntry {
-            entry_id: id,
-            service: service.to_owned(),
-            event_type: event_type.to_owned(),
-            user_id: user,
-            actor_id: self.cause.actor,
-            details,
-            timestamp: self.now,
-            private_hash,
-            trace: self.cause.trace.as_deref().map(str::to_owned),
-        };
-        let subject = subject::audit(service, event_type, user);
-        // the entries about one user stand in the record in their order
-        let key = subject::audit(service, "", user);
-        let (headers, payload) = (json!({ "Nats-Msg-Id": id }), serde_json::to_vec(&entry)?);
-        self.enqueue(Row { id, stream: "AUDIT".to_owned(), subject, key, headers, payload }).await
+        let (service, now) = (self.app.service(), self.now);
+        let row = audit_row(service, &self.cause, now, id, event_type, user, details, private_hash)?;
+        self.enqueue(row).await
     }
 
     /// Arms a timer, or moves it: one live timer per (kind, entity). It rings once, not before `due_at`.
@@ -349,11 +337,29 @@ pub async fn announce_offline<F: Fact>(
     insert(connection, row, now).await
 }
 
-/// Keeps the personal part of an audit entry; answers the hash that binds it to the entry.
+/// Writes the audit entry of a command that runs beside the services: as [`Tx::audit`], by nobody and from nowhere.
+///
+/// # Errors
+/// [`Error::Sql`], [`Error::Json`].
+pub async fn audit_offline(
+    connection: &mut PgConnection,
+    service: &'static str,
+    clock: &Clock,
+    event_type: &'static str,
+    user: Option<UserId>,
+    details: serde_json::Value,
+) -> Result<(), Error> {
+    let (id, now) = (clock.new_id(), clock.now());
+    let row = audit_row(service, &Cause::default(), now, id, event_type, user, details, None)?;
+    insert(connection, row, now).await
+}
+
+/// Keeps the personal part of an audit entry, to be erased with the person `whose` it is; answers the hash that binds it to
+/// the entry.
 async fn keep_private(
     connection: &mut PgConnection,
     entry: Uuid,
-    user: Option<UserId>,
+    whose: Option<UserId>,
     client: &ClientInfo,
 ) -> Result<String, Error> {
     let salt = rand::random::<[u8; 16]>();
@@ -362,7 +368,7 @@ async fn keep_private(
         "INSERT INTO audit_private (entry_id, user_id, address, agent, salt) VALUES ($1, $2, $3, $4, $5)",
     )
     .bind(entry)
-    .bind(user.map(|user| user.0))
+    .bind(whose.map(|user| user.0))
     .bind(&address)
     .bind(client.agent.as_deref())
     .bind(salt)
@@ -383,6 +389,35 @@ struct Row {
     key: String,
     headers: serde_json::Value,
     payload: Vec<u8>,
+}
+
+#[expect(clippy::too_many_arguments, reason = "an entry has this many parts")]
+fn audit_row(
+    service: &'static str,
+    cause: &Cause,
+    now: DateTime<Utc>,
+    id: Uuid,
+    event_type: &'static str,
+    user: Option<UserId>,
+    details: serde_json::Value,
+    private_hash: Option<String>,
+) -> Result<Row, Error> {
+    let entry = AuditEntry {
+        entry_id: id,
+        service: service.to_owned(),
+        event_type: event_type.to_owned(),
+        user_id: user,
+        actor_id: cause.actor,
+        details,
+        timestamp: now,
+        private_hash,
+        trace: cause.trace.as_deref().map(str::to_owned),
+    };
+    let subject = subject::audit(service, event_type, user);
+    // the entries about one user are published in their order
+    let key = subject::audit(service, "", user);
+    let (headers, payload) = (json!({ "Nats-Msg-Id": id }), serde_json::to_vec(&entry)?);
+    Ok(Row { id, stream: "AUDIT".to_owned(), subject, key, headers, payload })
 }
 
 fn fact_row<F: Fact>(

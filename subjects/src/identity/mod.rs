@@ -2,6 +2,7 @@
 
 mod account;
 mod admin;
+mod audit;
 mod check;
 mod privacy;
 mod profile;
@@ -17,6 +18,7 @@ pub use self::admin::*;
 pub use self::privacy::*;
 pub use self::profile::*;
 pub use self::session::*;
+pub use self::audit::*;
 pub use self::sign_in::*;
 pub use self::token::*;
 use crate::id::{AuthSessionId, UserId};
@@ -115,6 +117,8 @@ requests! { IdentityRefusal;
     "svc.identity.v1.token.check" Access::Public, Read CheckToken => TokenState;
     /// Make an account.
     "svc.identity.v1.admin.user_create" Access::May(Permission::UserCreate), Unkeyed CreateUser => User, shape { "email" => InvalidEmailFormat, "password" => WeakPassword };
+    /// From where the acts of identity's audit entries were done.
+    "svc.identity.v1.audit.private" Access::May(Permission::AuditRead), Read GetAuditPrivate => AuditPrivate;
 }
 
 facts! {

@@ -13,6 +13,7 @@ const RANGES: &[(&str, &[&str])] = &[
     ("playback", &["PLAY_23"]),
     ("enrollment", &["ENROLL_24", "SUB_25"]),
     ("notifications", &["NOTI_60"]),
+    ("audit", &[]),
 ];
 
 fn is_word(token: &str) -> bool {

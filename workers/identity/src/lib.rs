@@ -17,6 +17,7 @@ mod account;
 mod address_limit;
 mod app;
 mod attempts;
+mod audit_private;
 mod auth_sessions;
 mod client_network;
 mod device;
@@ -99,6 +100,8 @@ pub fn service() -> Service<App> {
         .follow(erasure::received::<lectern_subjects::playback::PrivacyErased>)
         .follow(erasure::received::<lectern_subjects::enrollment::PrivacyErased>)
         .follow(erasure::received::<lectern_subjects::notifications::PrivacyErased>)
+        .follow(erasure::received::<lectern_subjects::audit::PrivacyErased>)
+        .on(audit_private::private)
         .sweep("signing_keys", signing_keys::REFRESH, signing_keys::refresh)
         .sweep("mail", mail::PACE, mail::deliver)
         .sweep("pending_revocations", TELL_PACE, revocation::tell_pending)

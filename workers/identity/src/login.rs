@@ -7,6 +7,7 @@ use lectern_core::{Call, Outcome};
 use lectern_subjects::Role;
 use lectern_subjects::id::UserId;
 use lectern_subjects::identity::{IdentityRefusal, Login, LoginAction, TokenPair, UserLoggedIn};
+use serde_json::json;
 use sqlx::query;
 
 use crate::account;
@@ -198,6 +199,8 @@ async fn open_session(
     tx.announce(&UserLoggedIn { user_id: known.id, sid, timestamp: now }, signed_in.version).await?;
     suspicion::signed_in(&mut tx, app, &call.client, known.id, sid, guess.device.is_some()).await?;
     let device_token = known_device::remember(&mut tx, app, known.id, guess.device).await?;
+    let details = json!({ "by": "password", "sid": sid, "sessions_ended": ended });
+    tx.audit("user.logged_in", Some(known.id), details).await?;
     let bearer = Bearer {
         user: known.id,
         role: user.role,

@@ -2,6 +2,7 @@
 
 use lectern_core::{Call, Outcome};
 use lectern_subjects::identity::{IdentityRefusal, LoginAction, Logout, Message, UserLoggedOut};
+use serde_json::json;
 use sqlx::query;
 
 use crate::app::App;
@@ -26,6 +27,8 @@ pub async fn logout(app: App, call: Call, req: Logout) -> Outcome<Logout> {
         tx.announce(&UserLoggedOut { user_id: caller.user, sid: caller.sid }, version).await?;
         let (client, user) = (&call.client, Some(caller.user));
         login_history::record(&mut tx, &app, client, LoginAction::Logout, user, None).await?;
+        let details = json!({ "all": req.all, "sid": caller.sid, "sessions_ended": ended });
+        tx.audit("user.logged_out", Some(caller.user), details).await?;
     }
     let mut untold = auth_sessions::untold(&mut tx, caller.user).await?;
     let message = tx.commit(Message { message: "Successfully logged out".to_owned() }).await?;

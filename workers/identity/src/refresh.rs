@@ -6,6 +6,7 @@ use lectern_core::{Call, Outcome, Tx};
 use lectern_subjects::Role;
 use lectern_subjects::id::{AuthSessionId, UserId};
 use lectern_subjects::identity::{IdentityRefusal, Refresh, SessionReuseDetected, TokenPair};
+use serde_json::json;
 use sqlx::{query, query_scalar};
 
 use crate::account;
@@ -234,6 +235,8 @@ async fn end_family(mut tx: Tx, app: &App, call: &Call, token: &Presented) -> Re
         let fact = SessionReuseDetected { user_id: token.user, sid: token.sid };
         tx.announce(&fact, version).await?;
         suspicion::raise(&mut tx, app, &call.client, Activity::RefreshReuse, token.user).await?;
+        // nobody knows who sent it: no actor
+        tx.audit("session.reuse_detected", Some(token.user), json!({ "sid": token.sid })).await?;
         mail::queue(&mut tx, app, &Letter::reuse_detected(&token.email)).await?;
     }
     tx.commit_followed().await?;

@@ -3,6 +3,7 @@
 use lectern_core::{Call, Outcome};
 use lectern_subjects::Role;
 use lectern_subjects::identity::{Register, User, UserCreated};
+use serde_json::json;
 
 use crate::account::{self, NewAccount, Profile};
 use crate::address_limit::{self, Purpose};
@@ -41,6 +42,7 @@ async fn sign_up(app: &App, call: &Call, req: &Register) -> Result<User, Fault> 
     tx.set_actor(Some(user.id));
     let created = UserCreated { user_id: user.id, role: user.role, created_at: user.created_at };
     tx.announce(&created, user.version).await?;
+    tx.audit("user.created", Some(user.id), json!({ "by": "sign_up", "role": user.role })).await?;
     verification::send(&mut tx, app, user.id, &user.email).await?;
     let user = tx.commit(user).await?;
     tracing::info!(user = %user.id, "signed up");

@@ -5,9 +5,11 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use chrono::TimeDelta;
 use lectern_core::jwt::{AUDIENCE, Claims, ISSUER};
+use lectern_core::tx::audit_offline;
 use lectern_core::{Clock, Env};
 use lectern_subjects::Role;
 use lectern_subjects::id::{AuthSessionId, UserId};
+use serde_json::json;
 use sqlx::{Connection, PgPool, query, query_scalar};
 
 use crate::signing_keys;
@@ -58,6 +60,9 @@ pub async fn issue_service_token(
     )
     .execute(&mut *tx)
     .await?;
+    let details =
+        json!({ "name": name, "principal": principal, "sid": sid, "roles": roles, "expires_at": now + life });
+    audit_offline(&mut tx, "identity", clock, "service_token.issued", None, details).await?;
     tx.commit().await?;
     let mut roles = roles.to_vec();
     roles.push(Role::Service);
@@ -91,6 +96,8 @@ pub async fn issue_service_token(
 /// When the database is away.
 pub async fn revoke_service_tokens(pool: &PgPool, name: &str, clock: &Clock) -> anyhow::Result<u64> {
     let now = clock.now();
+    let mut connection = pool.acquire().await?;
+    let mut tx = connection.begin().await?;
     let ended = query!(
         "WITH ended AS (
              UPDATE identity.auth_sessions s SET revoked_at = $2, revoke_reason = 'admin'
@@ -102,7 +109,11 @@ pub async fn revoke_service_tokens(pool: &PgPool, name: &str, clock: &Clock) -> 
         name,
         now
     )
-    .execute(pool)
-    .await?;
-    Ok(ended.rows_affected())
+    .execute(&mut *tx)
+    .await?
+    .rows_affected();
+    let details = json!({ "name": name, "ended": ended });
+    audit_offline(&mut tx, "identity", clock, "service_token.revoked", None, details).await?;
+    tx.commit().await?;
+    Ok(ended)
 }

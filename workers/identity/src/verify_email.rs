@@ -3,6 +3,7 @@
 use lectern_core::{Call, Outcome};
 use lectern_subjects::id::UserId;
 use lectern_subjects::identity::{Message, UserEmailVerified, VerifyEmail};
+use serde_json::json;
 use sqlx::{query, query_scalar};
 
 use crate::account;
@@ -48,6 +49,7 @@ async fn attempt(app: &App, call: &Call, req: &VerifyEmail) -> Result<Tried, Fau
         .await?;
         tx.set_actor(Some(user));
         tx.announce(&UserEmailVerified { user_id: user }, verified.version).await?;
+        tx.audit("user.email_verified", Some(user), json!({})).await?;
     }
     tx.commit_followed().await?;
     Ok(tried)

@@ -27,7 +27,7 @@ use crate::secrets::Secrets;
     after_help = "Examples:\n  lectern run --roles all\n  lectern run --roles courses,content\n  lectern --config /etc/lectern/env run --roles gateway"
 )]
 pub struct Args {
-    /// `all`, or names separated by commas: identity, courses, content, playback, enrollment, notifications, gateway.
+    /// `all`, or names separated by commas: identity, courses, content, playback, enrollment, notifications, audit, gateway.
     #[arg(long, value_name = "ROLES")]
     roles: String,
 }

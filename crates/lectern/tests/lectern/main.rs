@@ -1,5 +1,6 @@
 //! The house holds: its arrows, its completeness, its documents, and what the command makes of broker and database.
 
+mod audited;
 mod authorisation;
 mod broker;
 mod completeness;

@@ -6,6 +6,7 @@ mod email_change;
 mod known_devices;
 mod metrics;
 mod profile;
+mod audit;
 mod refresh;
 mod revocation;
 mod session_limit;

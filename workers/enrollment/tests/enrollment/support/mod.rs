@@ -1,6 +1,6 @@
 //! A worker in process against a nats-server and a database of its own, with the streams and consumers that provisioning
-//! makes, and a small identity that vouches for the people of the test. Used by the tests of enrolment and of
-//! notifications.
+//! makes, and a small identity that vouches for the people of the test. Used by the tests of enrolment, of
+//! notifications and of audit.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,6 +62,7 @@ impl World {
         let world = World { database, clock, nats, tool: Tool::new(client), pkcs8, stop };
         world.make_stream("EVENTS", "").await;
         world.make_stream("DEAD", "").await;
+        world.make_stream("AUDIT", "").await;
 
         let pair = Ed25519KeyPair::from_pkcs8(&world.pkcs8).expect("a key");
         let x = URL_SAFE_NO_PAD.encode(pair.public_key().as_ref());
@@ -138,6 +139,10 @@ impl World {
             self.make_stream("TIMERS", table.service).await;
             let filter = json!({ "filter_subject": format!("timers.{}.due.>", table.service) });
             self.make_consumer(&subject::timer_stream(table.service), "due", filter, 20).await;
+        }
+        for drain in &table.drains {
+            let filter = json!({ "filter_subject": drain.filter });
+            self.make_consumer(drain.stream, drain.consumer, filter, 6).await;
         }
     }
 
