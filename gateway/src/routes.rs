@@ -16,7 +16,8 @@ use lectern_subjects::enrollment::{
     ListEnrollments, ListPlans, ListSubscriptions, Subscribe, UpdateSubscription,
 };
 use lectern_subjects::identity::{
-    CheckToken, CreateUser, GetJwks, GetMe, Login, Logout, Refresh, Register, ResendVerification, VerifyEmail,
+    ChangePassword, CheckToken, CreateUser, ForgotPassword, GetJwks, GetMe, Login, Logout, Refresh, Register,
+    ResendVerification, ResetPassword, VerifyEmail,
 };
 use lectern_subjects::notifications::{ListNotices, ReadNotice};
 use lectern_subjects::playback::{
@@ -63,6 +64,9 @@ pub static ROUTES: &[Route] = &[
     route::<Login>("POST", "/api/v1/auth/login", 200),
     route::<Refresh>("POST", "/api/v1/auth/refresh", 200),
     route::<Logout>("POST", "/api/v1/auth/logout", 200),
+    route::<ForgotPassword>("POST", "/api/v1/auth/password/forgot", 202),
+    route::<ResetPassword>("POST", "/api/v1/auth/password/reset", 200),
+    route::<ChangePassword>("PUT", "/api/v1/users/me/password", 200),
     route::<GetMe>("GET", "/api/v1/users/me", 200),
     route::<CreateUser>("POST", "/api/v1/admin/users", 201),
     route::<GetJwks>("GET", "/.well-known/jwks.json", 200),

@@ -100,6 +100,11 @@ impl Tx {
         self.cause.actor = actor;
     }
 
+    /// Says from where the request came that is carried out only now: it is kept beside the audit entries.
+    pub fn set_client(&mut self, client: ClientInfo) {
+        self.cause.client = Some(client);
+    }
+
     /// Says what led to this transaction: it is copied into the facts.
     pub(crate) fn set_causation(&mut self, causation: Uuid, trace: Option<String>) {
         self.cause.causation = Some(causation);
@@ -319,7 +324,7 @@ async fn keep_private(
     .bind(user.map(|user| user.0))
     .bind(&address)
     .bind(client.agent.as_deref())
-    .bind(&salt)
+    .bind(salt)
     .execute(connection)
     .await?;
     let mut private = salt.to_vec();

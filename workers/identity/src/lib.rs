@@ -8,6 +8,7 @@
 //!   it (`sign_in_attempts`, one conditional statement before the look).
 //! - A refresh token is consumed once and has one child (constraint `refresh_tokens_parent_hash_key`); whoever repeats it
 //!   within the grace gets the identical pair, whoever repeats it later ends the session.
+//! - A link that sets a password is used once, and who gets a new password loses the sessions of the old one.
 //! - After a sign-out was answered, every role can know that the session's tokens are void.
 //! - Passwords, codes and tokens are stored as hashes, letters and private keys sealed; none of them is ever logged.
 
@@ -15,18 +16,26 @@ mod account;
 mod app;
 mod attempts;
 mod auth_sessions;
+mod letters;
 mod login;
 mod logout;
 mod mail;
 mod me;
+mod new_password;
 mod password;
+mod password_change;
+mod password_forgot;
+mod password_reset;
 mod refresh;
 mod register;
 mod resend;
+mod reset_links;
 mod revocation;
 mod service_token;
 mod settings;
 mod signing_keys;
+mod smtp;
+mod step_up;
 mod tidy;
 mod token_check;
 mod tokens;
@@ -59,12 +68,16 @@ pub fn service() -> Service<App> {
         .on(login::login)
         .on(refresh::refresh)
         .on(logout::logout)
+        .on(password_forgot::password_forgot)
+        .on(password_reset::password_reset)
+        .on(password_change::password_change)
         .on(me::me)
         .on(signing_keys::jwks)
         .on(token_check::check)
         .on(user_create::user_create)
         .sweep("signing_keys", signing_keys::REFRESH, signing_keys::refresh)
         .sweep("mail", mail::PACE, mail::deliver)
+        .sweep("promised_links", password_forgot::PACE, password_forgot::keep_promises)
         .sweep("pending_revocations", TELL_PACE, revocation::tell_pending)
         .sweep("tidy", tidy::PACE, tidy::tidy)
         // the bucket that every role watches

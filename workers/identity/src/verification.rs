@@ -3,10 +3,11 @@
 use chrono::TimeDelta;
 use lectern_core::Tx;
 use lectern_subjects::id::UserId;
-use sqlx::{query, query_scalar};
+use sqlx::query;
 use uuid::Uuid;
 
 use crate::app::{App, Fault};
+use crate::letters::Language;
 use crate::mail::{self, Letter};
 use crate::vault::Vault;
 
@@ -23,15 +24,16 @@ const PURPOSE: &str = "email code";
 /// holds the lock of the user's row, or made it in this transaction.
 pub(crate) async fn send(tx: &mut Tx, app: &App, user: UserId, email: &str) -> Result<bool, Fault> {
     let now = tx.now();
-    let sent = query_scalar!(
-        r#"SELECT count(*) AS "sent!" FROM identity.email_codes
-           WHERE user_id = $1 AND purpose = 'verify_email' AND created_at > $2"#,
+    let owner = query!(
+        r#"SELECT locale, (SELECT count(*) FROM identity.email_codes
+                           WHERE user_id = $1 AND purpose = 'verify_email' AND created_at > $2) AS "sent!"
+           FROM identity.users WHERE id = $1"#,
         user.0,
         now - TimeDelta::hours(1)
     )
     .fetch_one(&mut **tx)
     .await?;
-    if sent >= PER_HOUR {
+    if owner.sent >= PER_HOUR {
         return Ok(false);
     }
     let code = match &app.settings().fixed_code {
@@ -50,7 +52,8 @@ pub(crate) async fn send(tx: &mut Tx, app: &App, user: UserId, email: &str) -> R
     )
     .execute(&mut **tx)
     .await?;
-    mail::queue(tx, app, &Letter::verification(email, &code, LIFE.num_minutes())).await?;
+    let language = Language::of(&owner.locale);
+    mail::queue(tx, app, &Letter::verification(email, language, &code, LIFE.num_minutes())).await?;
     Ok(true)
 }
 
