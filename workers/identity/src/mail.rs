@@ -22,7 +22,7 @@ pub(crate) const PACE: Duration = Duration::from_millis(250);
 /// A letter that could not be delivered waits 2 s, 4 s, 8 s and so on, at most this long.
 const LONGEST_PAUSE: TimeDelta = TimeDelta::minutes(5);
 /// A letter is handed over within this time, or not.
-const HAND_OVER: Duration = Duration::from_secs(30);
+const HAND_OVER: Duration = Duration::from_secs(20);
 /// Nobody else takes a letter that is being handed over: well longer than that takes. Should its process die, it is
 /// delivered again afterwards rather than never, with the same Message-ID.
 const LEASE: TimeDelta = TimeDelta::seconds(60);
@@ -79,7 +79,10 @@ pub(crate) async fn queue(tx: &mut Tx, app: &App, letter: &Letter) -> Result<(),
 pub async fn deliver(app: App) -> anyhow::Result<()> {
     let Some(post) = app.post() else { return Ok(()) };
     while let Some(due) = take(&app).await? {
-        deliver_one(&app, post, due).await?;
+        // what keeps this one may keep the next: the round ends, so that a process that stops need not wait
+        if !deliver_one(&app, post, due).await? {
+            break;
+        }
     }
     if let Post::Server(smtp) = post {
         smtp.rest().await;
@@ -103,7 +106,8 @@ async fn take(app: &App) -> Result<Option<Due>, sqlx::Error> {
     .await
 }
 
-async fn deliver_one(app: &App, post: &Post, due: Due) -> anyhow::Result<()> {
+/// Whether it went well.
+async fn deliver_one(app: &App, post: &Post, due: Due) -> anyhow::Result<bool> {
     let handed_over = tokio::time::timeout(HAND_OVER, hand_over(app, post, &due)).await;
     let handed_over = handed_over.unwrap_or_else(|_| Err(NotSent::Yet("it took too long".to_owned())));
     let now = app.now();
@@ -114,6 +118,7 @@ async fn deliver_one(app: &App, post: &Post, due: Due) -> anyhow::Result<()> {
         Err(NotSent::Yet(reason) | NotSent::Refused(reason)) => ("failed", Some(reason), false),
     };
     metrics::counter!("user_mail_total", "status" => status).increment(1);
+    let delivered = reason.is_none();
     if let Some(reason) = reason {
         let (letter, attempts) = (due.id, due.attempts);
         if is_over {
@@ -130,7 +135,7 @@ async fn deliver_one(app: &App, post: &Post, due: Due) -> anyhow::Result<()> {
             .execute(app.pool())
             .await?;
     }
-    Ok(())
+    Ok(delivered)
 }
 
 async fn hand_over(app: &App, post: &Post, due: &Due) -> Result<(), NotSent> {
