@@ -17,7 +17,10 @@ use lectern_subjects::enrollment::{
     ListEnrollments, ListPlans, ListSubscriptions, Subscribe, UpdateSubscription,
 };
 use lectern_subjects::identity::{
-    ChangeEmail, CheckToken, ConfirmEmail, CreateUser, EraseMe, GetAccount, GetAuditPrivate, GetErasure, GetJwks, GetMe, ListAuthSessions, ListLoginHistory, Login, Logout, Refresh, Register, ResendVerification, RevokeAuthSession, RevokeByLink, RevokeOtherAuthSessions, UpdateMe, VerifyEmail,
+    ChangeEmail, ChangePassword, CheckToken, ConfirmEmail, CreateUser, EraseMe, ForgotPassword, GetAccount,
+    GetAuditPrivate, GetErasure, GetJwks, GetMe, ListAuthSessions, ListLoginHistory, Login, Logout, Refresh,
+    Register, ResendVerification, ResetPassword, RevokeAuthSession, RevokeByLink, RevokeOtherAuthSessions,
+    UpdateMe, VerifyEmail,
 };
 use lectern_subjects::notifications::{ListNotices, ReadNotice};
 use lectern_subjects::playback::{
@@ -65,6 +68,9 @@ pub static ROUTES: &[Route] = &[
     route::<Refresh>("POST", "/api/v1/auth/refresh", 200),
     route::<Logout>("POST", "/api/v1/auth/logout", 200),
     route::<RevokeByLink>("POST", "/api/v1/auth/sessions/revoke-by-link", 200),
+    route::<ForgotPassword>("POST", "/api/v1/auth/password/forgot", 202),
+    route::<ResetPassword>("POST", "/api/v1/auth/password/reset", 200),
+    route::<ChangePassword>("PUT", "/api/v1/users/me/password", 200),
     route::<GetMe>("GET", "/api/v1/users/me", 200),
     route::<GetAccount>("GET", "/api/v2/users/me", 200),
     // seed 001 writes PUT; absent fields stay as they are in both

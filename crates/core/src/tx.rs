@@ -105,6 +105,11 @@ impl Tx {
         self.cause.actor = actor;
     }
 
+    /// Says from where the request came that is carried out only now: it is kept beside the audit entries.
+    pub fn set_client(&mut self, client: ClientInfo) {
+        self.cause.client = Some(client);
+    }
+
     /// Says what led to this transaction: it is copied into the facts.
     pub(crate) fn set_causation(&mut self, causation: Uuid, trace: Option<String>) {
         self.cause.causation = Some(causation);

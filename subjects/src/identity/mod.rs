@@ -4,6 +4,7 @@ mod account;
 mod admin;
 mod audit;
 mod check;
+mod password;
 mod privacy;
 mod profile;
 mod session;
@@ -15,10 +16,11 @@ use uuid::Uuid;
 
 pub use self::account::*;
 pub use self::admin::*;
+pub use self::audit::*;
+pub use self::password::*;
 pub use self::privacy::*;
 pub use self::profile::*;
 pub use self::session::*;
-pub use self::audit::*;
 pub use self::sign_in::*;
 pub use self::token::*;
 use crate::id::{AuthSessionId, UserId};
@@ -89,6 +91,12 @@ requests! { IdentityRefusal;
     "svc.identity.v1.auth.logout" Access::User, Unkeyed Logout => Message;
     /// End a session with the link of the letter that told of a new sign-in.
     "svc.identity.v1.auth.revoke_by_link" Access::Public, Unkeyed RevokeByLink => Message, shape { "token" => CodeInvalid };
+    /// Mail a link that sets a new password.
+    "svc.identity.v1.auth.password_forgot" Access::Public, Unkeyed ForgotPassword => Message, shape { "email" => InvalidEmailFormat };
+    /// Set a new password with the token of a mailed link; every session of the account is ended.
+    "svc.identity.v1.auth.password_reset" Access::Public, Unkeyed ResetPassword => Message, shape { "new_password" => WeakPassword };
+    /// Change the own password; every other session is ended.
+    "svc.identity.v1.users.password_change" Access::User, Unkeyed ChangePassword => Message, shape { "new_password" => WeakPassword };
     /// The caller's own account.
     "svc.identity.v1.users.me_get" Access::User, Read GetMe => User;
     /// Change the caller's own account.
@@ -172,6 +180,18 @@ facts! {
         user_id: UserId,
         /// The session from which the sign-out came.
         sid: AuthSessionId,
+    }
+    /// A link that sets a new password was mailed.
+    UserPasswordResetRequested "evt.identity.v1.user.password_reset_requested" by user_id {
+        /// The user.
+        user_id: UserId,
+    }
+    /// The password was changed.
+    UserPasswordChanged "evt.identity.v1.user.password_changed" by user_id {
+        /// The user.
+        user_id: UserId,
+        /// `user`: by its owner, who knew the old one; `reset`: by who reads the account's mail.
+        by: String,
     }
     /// An auth session was ended; its tokens are refused from now on.
     SessionRevoked "evt.identity.v1.session.revoked" by user_id {

@@ -3,7 +3,9 @@
 use lectern_subjects::content::CreateUpload;
 use lectern_subjects::courses::AddSession;
 use lectern_subjects::enrollment::{CreatePlan, Enroll, Scope, Subscribe};
-use lectern_subjects::identity::{CreateUser, Login, Refresh, Register, UpdateMe};
+use lectern_subjects::identity::{
+    CreateUser, ForgotPassword, Login, Refresh, Register, ResetPassword, UpdateMe,
+};
 use lectern_subjects::playback::SendBeats;
 use lectern_subjects::{Role, decode};
 use serde_json::json;
@@ -23,6 +25,12 @@ fn domain_codes_of_single_fields() {
     assert_taken::<Register>(json!({ "email": " Mina.Park+rust@Example.com " }));
     assert_refused::<Register>(json!({ "email": 5 }), "USER_1104", &["/email"]);
     assert_refused::<Register>(json!({ "password": "Aa1!".repeat(33) }), "USER_1103", &["/password"]);
+    assert_refused::<ResetPassword>(
+        json!({ "new_password": "Aa1!".repeat(33) }),
+        "USER_1103",
+        &["/new_password"],
+    );
+    assert_refused::<ForgotPassword>(json!({ "email": "plain" }), "USER_1104", &["/email"]);
     assert_refused::<Register>(json!({ "password": "Secure\0Pass123!" }), "USER_1103", &["/password"]);
     let url = format!("https://videos.example.com/{}", "a".repeat(2000));
     assert_refused::<AddSession>(json!({ "video_url": url }), "COURSE_2003", &["/video_url"]);

@@ -65,6 +65,7 @@ async fn travel<'a>(house: &'a House, doors: &'a Doors<'a>, road: Road) -> Way<'
     let mut way =
         Way { house, doors, road, alice, operator, admin, steps: Vec::new(), succeeded: BTreeSet::new() };
     way_steps::signs_up(&mut way).await;
+    way_steps::changes_passwords(&mut way).await;
     let lesson = way_steps::teaches(&mut way).await;
     way_steps::enrols(&mut way, &lesson).await;
     way_steps::watches(&mut way, &lesson).await;

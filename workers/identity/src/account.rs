@@ -8,6 +8,7 @@ use lectern_subjects::identity::{Account, IdentityRefusal, Register, User};
 use sqlx::{PgConnection, PgExecutor, PgPool, query, query_scalar};
 
 use crate::app::Fault;
+use crate::letters::Language;
 use crate::vault::Vault;
 
 /// An account that is to be made.
@@ -187,6 +188,12 @@ pub(crate) async fn lock(tx: &mut Tx, id: UserId) -> Result<(), Fault> {
         .await?
         .ok_or(IdentityRefusal::UserNotFound)?;
     Ok(())
+}
+
+/// What somebody's letters are written in.
+pub(crate) async fn language(tx: &mut Tx, id: UserId) -> Result<Language, sqlx::Error> {
+    let locale = query_scalar!("SELECT locale FROM identity.users WHERE id = $1", id.0);
+    Ok(Language::of(&locale.fetch_one(&mut **tx).await?))
 }
 
 /// Counts one more change of an account: the version for the next fact about it.

@@ -25,8 +25,13 @@ pub async fn email_change(app: App, call: Call, req: ChangeEmail) -> Outcome<Cha
             return Err(CommonRefusal::RateLimited.retry_after(u32::try_from(wait).unwrap_or(1)).into());
         }
     };
-    mail::queue(&mut tx, &app, &Letter::new_address(address, &code, verification::LIFE.num_minutes()))
-        .await?;
+    let language = account::language(&mut tx, caller).await?;
+    mail::queue(
+        &mut tx,
+        &app,
+        &Letter::email_change_code(address, language, &code, verification::LIFE.num_minutes()),
+    )
+    .await?;
     tx.audit("user.email_change_requested", Some(caller), json!({})).await?;
     Ok(tx.commit(Message { message: "A code is on its way to the new address".to_owned() }).await?)
 }

@@ -71,6 +71,7 @@ async fn change(tx: &mut Tx, app: &App, id: UserId, address: &str) -> Result<Use
         tx.announce(&UserEmailVerified { user_id: id }, version).await?;
     }
     tx.audit("user.email_changed", Some(id), json!({})).await?;
-    mail::queue(tx, app, &Letter::address_changed(&before.email)).await?;
+    let language = account::language(tx, id).await?;
+    mail::queue(tx, app, &Letter::email_changed(&before.email, language)).await?;
     Ok(User { email: address.to_owned(), is_verified: true, version, ..before })
 }

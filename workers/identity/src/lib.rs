@@ -10,6 +10,7 @@
 //! - An address signs in five times a minute and signs up three times an hour at most (`address_attempts`, likewise).
 //! - A refresh token is consumed once and has one child (constraint `refresh_tokens_parent_hash_key`); whoever repeats it
 //!   within the grace gets the identical pair, whoever repeats it later ends the session.
+//! - A link that sets a password is used once, and who gets a new password loses the sessions of the old one.
 //! - After a sign-out was answered, every role can know that the session's tokens are void.
 //! - Passwords, codes and tokens are stored as hashes, letters and private keys sealed; none of them is ever logged.
 
@@ -26,18 +27,24 @@ mod email_confirm;
 mod erasure;
 mod gauges;
 mod known_device;
+mod letters;
 mod login;
 mod login_history;
 mod logout;
 mod mail;
 mod me;
 mod me_update;
+mod new_password;
 mod pages;
 mod password;
+mod password_change;
+mod password_forgot;
+mod password_reset;
 mod rate;
 mod refresh;
 mod register;
 mod resend;
+mod reset_links;
 mod revocation;
 mod revoke_by_link;
 mod service_token;
@@ -46,6 +53,7 @@ mod sessions_list;
 mod sessions_revoke;
 mod settings;
 mod signing_keys;
+mod smtp;
 mod step_up;
 mod suspicion;
 mod tidy;
@@ -81,6 +89,9 @@ pub fn service() -> Service<App> {
         .on(refresh::refresh)
         .on(logout::logout)
         .on(revoke_by_link::revoke_by_link)
+        .on(password_forgot::password_forgot)
+        .on(password_reset::password_reset)
+        .on(password_change::password_change)
         .on(me::me)
         .on(me::account)
         .on(me_update::me_update)
@@ -104,6 +115,7 @@ pub fn service() -> Service<App> {
         .on(audit_private::private)
         .sweep("signing_keys", signing_keys::REFRESH, signing_keys::refresh)
         .sweep("mail", mail::PACE, mail::deliver)
+        .sweep("promised_links", password_forgot::PACE, password_forgot::keep_promises)
         .sweep("pending_revocations", TELL_PACE, revocation::tell_pending)
         .sweep("erasures", erasure::PACE, erasure::sweep)
         .sweep("tidy", tidy::PACE, tidy::tidy)

@@ -61,7 +61,7 @@ pub async fn login(app: App, call: Call, req: Login) -> Outcome<Login> {
 async fn sign_in(app: &App, call: &Call, req: &Login) -> Result<TokenPair, Fault> {
     address_limit::take(app, call, Purpose::SignIn).await?;
     let email = account::normal(&req.email);
-    let account = app.vault().hash("sign-in account", &[email.as_bytes()]);
+    let account = counter(app, &email);
     let device = known_device::recognise(app, call, &email, req.device_token.as_deref()).await?;
     let counter = device.map_or(account, |device| device.counter(app.vault()));
     let guess = Guess { account, device };
@@ -91,6 +91,11 @@ async fn sign_in(app: &App, call: &Call, req: &Login) -> Result<TokenPair, Fault
             signed_in
         }
     }
+}
+
+/// The counter that wrong passwords for an address go to.
+pub(crate) fn counter(app: &App, email: &str) -> attempts::Account {
+    app.vault().hash("sign-in account", &[account::normal(email).as_bytes()])
 }
 
 async fn check_password(

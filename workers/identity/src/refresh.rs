@@ -12,6 +12,7 @@ use sqlx::{query, query_scalar};
 use crate::account;
 use crate::app::{App, Fault};
 use crate::auth_sessions::{self, Reason};
+use crate::letters::Language;
 use crate::mail::{self, Letter};
 use crate::revocation;
 use crate::suspicion::{self, Activity};
@@ -54,6 +55,7 @@ struct Presented {
     sid: AuthSessionId,
     user: UserId,
     email: String,
+    locale: String,
     bearer: Bearer,
     is_active: bool,
     auth_time: DateTime<Utc>,
@@ -104,7 +106,7 @@ async fn exchange(app: &App, call: &Call, hash: &RefreshHash) -> Result<Exchange
 async fn find(tx: &mut Tx, hash: &RefreshHash) -> Result<Option<Presented>, Fault> {
     let now = tx.now();
     let row = query!(
-        r#"SELECT s.sid AS "sid: AuthSessionId", u.id AS "user: UserId", u.email, u.role AS "role: Role",
+        r#"SELECT s.sid AS "sid: AuthSessionId", u.id AS "user: UserId", u.email, u.locale, u.role AS "role: Role",
                   u.roles AS "roles: Vec<Role>", u.is_verified, u.uv, u.is_active, s.created_at, s.expires_at_abs,
                   s.revoke_reason, t.expires_at, t.consumed_at, t.parent_hash,
                   CASE WHEN t.grace_until > $2 AND t.child_used_at IS NULL THEN t.grace_pair_sealed END AS grace
@@ -121,6 +123,7 @@ async fn find(tx: &mut Tx, hash: &RefreshHash) -> Result<Option<Presented>, Faul
         sid: row.sid,
         user: row.user,
         email: row.email,
+        locale: row.locale,
         bearer: Bearer {
             user: row.user,
             role: row.role,
@@ -237,7 +240,7 @@ async fn end_family(mut tx: Tx, app: &App, call: &Call, token: &Presented) -> Re
         suspicion::raise(&mut tx, app, &call.client, Activity::RefreshReuse, token.user).await?;
         // nobody knows who sent it: no actor
         tx.audit("session.reuse_detected", Some(token.user), json!({ "sid": token.sid })).await?;
-        mail::queue(&mut tx, app, &Letter::reuse_detected(&token.email)).await?;
+        mail::queue(&mut tx, app, &Letter::reuse_detected(&token.email, Language::of(&token.locale))).await?;
     }
     tx.commit_followed().await?;
     Ok(Exchanged::Reused(token.user, token.sid))

@@ -57,7 +57,7 @@ pub(crate) async fn new_password(
     email: &str,
     name: &str,
 ) -> Result<String, Fault> {
-    password::check(password, email, name)?;
+    password::check(app.settings().password_profile, "/password", password, email, name)?;
     let salt = app.vault().random().map_err(Fault::Broken)?;
     Ok(app.hashing().hash(password, salt, app.time_left(call)).await?)
 }

@@ -8,6 +8,11 @@ use lectern_core::config::{ConfigError, NATS_URL, Setting};
 
 use crate::rate::{Limit, Rate};
 
+use crate::password::Profile;
+use crate::smtp::{
+    EMAIL_FROM, SMTP_CA_FILE, SMTP_HOST, SMTP_PASSWORD, SMTP_PORT, SMTP_TLS, SMTP_USER, SmtpSettings,
+};
+
 /// The environment that the process runs in; declared by the process.
 const ENVIRONMENT: Setting = Setting {
     name: "ENVIRONMENT",
@@ -32,7 +37,7 @@ const MAILBOX_FILE: Setting = Setting {
     name: "MAILBOX_FILE",
     default: None,
     secret: false,
-    help: "file that letters are appended to as JSON lines (development); without it letters stay queued",
+    help: "file that letters are appended to as JSON lines (development); without it and SMTP_HOST letters stay queued",
 };
 const ACCESS_MINUTES: Setting = Setting {
     name: "JWT_ACCESS_TOKEN_EXPIRE_MINUTES",
@@ -124,6 +129,24 @@ const FIXED_CODE: Setting = Setting {
     secret: false,
     help: "six digits that every verification code is, only where ENVIRONMENT=test; absent: 123456 there, random elsewhere",
 };
+const PASSWORD_PROFILE: Setting = Setting {
+    name: "PASSWORD_PROFILE",
+    default: Some("seed"),
+    secret: false,
+    help: "rules of new passwords: seed (upper and lower case, digit, symbol) or nist (length alone); both refuse common ones",
+};
+const PASSWORD_HISTORY_SIZE: Setting = Setting {
+    name: "PASSWORD_HISTORY_SIZE",
+    default: Some("5"),
+    secret: false,
+    help: "a new password is none of this many last ones, the present one included, 0 to 24; 0: it may be any",
+};
+const ENABLE_PASSWORD_HISTORY: Setting = Setting {
+    name: "ENABLE_PASSWORD_HISTORY",
+    default: Some("true"),
+    secret: false,
+    help: "true or false; false is PASSWORD_HISTORY_SIZE=0",
+};
 const ARGON2_M_KIB: Setting = Setting {
     name: "ARGON2_M_KIB",
     default: Some("19456"),
@@ -154,6 +177,14 @@ pub const SETTINGS: &[Setting] = &[
     KEK,
     ERASER_NKEY,
     MAILBOX_FILE,
+    SMTP_HOST,
+    SMTP_PORT,
+    SMTP_USER,
+    SMTP_PASSWORD,
+    SMTP_TLS,
+    SMTP_CA_FILE,
+    EMAIL_FROM,
+    PUBLIC_URL,
     ACCESS_MINUTES,
     REFRESH_DAYS,
     ABSOLUTE_DAYS,
@@ -163,12 +194,14 @@ pub const SETTINGS: &[Setting] = &[
     LOGIN_RATE,
     REGISTER_RATE,
     LETTER_RATE,
-    PUBLIC_URL,
     STEP_UP_SECONDS,
     MAX_ATTEMPTS,
     LOCKOUT_MINUTES,
     REQUIRES_VERIFIED,
     FIXED_CODE,
+    PASSWORD_PROFILE,
+    PASSWORD_HISTORY_SIZE,
+    ENABLE_PASSWORD_HISTORY,
     ARGON2_M_KIB,
     ARGON2_T,
     ARGON2_P,
@@ -194,6 +227,9 @@ impl std::fmt::Debug for Eraser {
 pub(crate) struct Settings {
     pub eraser: Eraser,
     pub mailbox: Option<PathBuf>,
+    pub smtp: Option<SmtpSettings>,
+    /// Without a slash at the end.
+    pub public_url: String,
     pub access_life: TimeDelta,
     pub idle_life: TimeDelta,
     pub absolute_life: TimeDelta,
@@ -203,13 +239,15 @@ pub(crate) struct Settings {
     pub login_rate: Option<Rate>,
     pub register_rate: Option<Rate>,
     pub letter_rate: Option<Rate>,
-    pub public_url: String,
     /// An older proof of who asks does not do for what changes an account's safety.
     pub step_up: TimeDelta,
     pub max_attempts: i32,
     pub lockout: TimeDelta,
     pub requires_verified_email: bool,
     pub fixed_code: Option<String>,
+    pub password_profile: Profile,
+    /// How many last passwords a new one must not be; 0: any will do.
+    pub password_history: i64,
     pub argon2: argon2::Params,
     pub hash_pool: usize,
 }
@@ -220,12 +258,15 @@ impl Settings {
         let environment = env.require(&ENVIRONMENT)?;
         let guarded = matches!(environment, "staging" | "production");
         let max_sessions = within(env, &MAX_SESSIONS, 0..=1000)?;
+        let smtp = SmtpSettings::read(env, guarded)?;
         Ok(Settings {
             eraser: Eraser {
                 nats_url: env.require(&NATS_URL)?.to_owned(),
                 nkey: env.get(&ERASER_NKEY).map(str::to_owned),
             },
             mailbox: env.get(&MAILBOX_FILE).map(PathBuf::from),
+            public_url: public_url(env, guarded && smtp.is_some())?,
+            smtp,
             access_life: TimeDelta::minutes(within(env, &ACCESS_MINUTES, 1..=1440)?),
             idle_life: TimeDelta::days(within(env, &REFRESH_DAYS, 1..=365)?),
             absolute_life: TimeDelta::days(within(env, &ABSOLUTE_DAYS, 1..=365)?),
@@ -235,7 +276,6 @@ impl Settings {
             login_rate: rate(env, &LOGIN_RATE)?,
             register_rate: rate(env, &REGISTER_RATE)?,
             letter_rate: rate(env, &LETTER_RATE)?,
-            public_url: env.require(&PUBLIC_URL)?.trim_end_matches('/').to_owned(),
             step_up: TimeDelta::seconds(within(env, &STEP_UP_SECONDS, 1..=86_400)?),
             max_attempts: within(env, &MAX_ATTEMPTS, 1..=100)?,
             lockout: TimeDelta::minutes(within(env, &LOCKOUT_MINUTES, 1..=1440)?),
@@ -244,6 +284,11 @@ impl Settings {
                 None => guarded,
             },
             fixed_code: fixed_code(env, environment)?,
+            password_profile: env.parse(&PASSWORD_PROFILE)?,
+            password_history: match env.parse(&ENABLE_PASSWORD_HISTORY)? {
+                true => within(env, &PASSWORD_HISTORY_SIZE, 0..=24)?,
+                false => 0,
+            },
             argon2: argon2_params(env, guarded)?,
             hash_pool: match env.get(&HASH_POOL_SIZE) {
                 Some(_) => within(env, &HASH_POOL_SIZE, 1..=256)?,
@@ -293,6 +338,22 @@ fn fixed_code(env: &Env, environment: &str) -> Result<Option<String>, ConfigErro
     }
 }
 
+/// Links that leave the machine in production go to a site that nobody can listen in on.
+fn public_url(env: &Env, to_customers: bool) -> Result<String, ConfigError> {
+    let url = env.require(&PUBLIC_URL)?.trim_end_matches('/');
+    let site = match url.strip_prefix("https://") {
+        None if to_customers => None,
+        None => url.strip_prefix("http://"),
+        site => site,
+    };
+    let is_good =
+        |site: &str| !site.is_empty() && !site.contains(|c: char| c.is_whitespace() || "#?\"<>".contains(c));
+    match site {
+        Some(site) if is_good(site) => Ok(url.to_owned()),
+        _ => Err(ConfigError::new(PUBLIC_URL.name, format!("{url:?}: not good here; {}", PUBLIC_URL.help))),
+    }
+}
+
 fn argon2_params(env: &Env, guarded: bool) -> Result<argon2::Params, ConfigError> {
     let lanes: u32 = within(env, &ARGON2_P, 1..=4)?;
     // OWASP's lightest recommended memory is 7 MiB
@@ -303,7 +364,11 @@ fn argon2_params(env: &Env, guarded: bool) -> Result<argon2::Params, ConfigError
         .map_err(|error| ConfigError::new(ARGON2_M_KIB.name, error.to_string()))
 }
 
-fn within<T>(env: &Env, setting: &Setting, range: std::ops::RangeInclusive<T>) -> Result<T, ConfigError>
+pub(crate) fn within<T>(
+    env: &Env,
+    setting: &Setting,
+    range: std::ops::RangeInclusive<T>,
+) -> Result<T, ConfigError>
 where
     T: std::str::FromStr + PartialOrd + std::fmt::Display,
     T::Err: std::fmt::Display,
@@ -353,9 +418,30 @@ mod tests {
             (LOGIN_RATE.name, "5"),
             (REGISTER_RATE.name, "0/h"),
             (SESSION_LIMIT_POLICY.name, "evict"),
+            (PASSWORD_PROFILE.name, "strict"),
+            (PASSWORD_HISTORY_SIZE.name, "25"),
+            (PUBLIC_URL.name, "lectern.example"),
+            (PUBLIC_URL.name, "https://"),
         ] {
             assert_eq!(read(&[(name, value)]).unwrap_err().name, name);
         }
+    }
+
+    #[test]
+    fn i077_password_history_is_five_and_can_be_switched_off() {
+        assert_eq!(read(&[]).unwrap().password_history, 5);
+        assert_eq!(read(&[("PASSWORD_HISTORY_SIZE", "24")]).unwrap().password_history, 24);
+        assert_eq!(read(&[("ENABLE_PASSWORD_HISTORY", "false")]).unwrap().password_history, 0);
+    }
+
+    #[test]
+    fn links_to_customers_are_https() {
+        let smtp = [("SMTP_HOST", "mail.example.org"), ("EMAIL_FROM", "no-reply@example.org")];
+        let with = |more: &[(&'static str, &'static str)]| read(&[&smtp, more].concat());
+        assert_eq!(with(&[]).unwrap().public_url, "http://127.0.0.1:3000");
+        assert_eq!(with(&[("ENVIRONMENT", "production")]).unwrap_err().name, PUBLIC_URL.name);
+        let site = [("ENVIRONMENT", "production"), ("PUBLIC_URL", "https://learn.example/")];
+        assert_eq!(with(&site).unwrap().public_url, "https://learn.example");
     }
 
     #[test]

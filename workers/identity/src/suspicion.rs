@@ -13,8 +13,9 @@ use uuid::Uuid;
 
 use crate::app::{App, Fault};
 use crate::attempts::Account;
-use crate::mail::{self, Letter};
-use crate::{account, client_network, session_link};
+use crate::letters::{Letter, Link};
+use crate::mail;
+use crate::{account, client_network, device, session_link};
 
 /// An address that fails for this many accounts within [`STUFFING_WINDOW`] tries a list of stolen passwords.
 const STUFFING_ACCOUNTS: i32 = 10;
@@ -189,7 +190,8 @@ pub(crate) async fn locked(
     .fetch_optional(&mut **tx)
     .await?;
     if let Some(to) = due {
-        mail::queue(tx, app, &locked_letter(&to, lockout.num_minutes())).await?;
+        let language = account::language(tx, user).await?;
+        mail::queue(tx, app, &Letter::account_locked(&to, language, lockout.num_minutes())).await?;
     }
     Ok(())
 }
@@ -235,32 +237,10 @@ pub(crate) async fn signed_in(
     }
     raise(tx, app, client, Activity::NewDevice, user).await?;
     let link = session_link::of(app, user, sid, now);
-    mail::queue(tx, app, &new_sign_in_letter(&earlier.email, now, &link)).await
-}
-
-fn locked_letter(to: &str, minutes: i64) -> Letter {
-    Letter {
-        to: to.to_owned(),
-        subject: "Your account is locked for now".to_owned(),
-        text: format!(
-            "Somebody gave a wrong password for your account too often. It takes no more for {minutes} minutes.\n\n\
-             From a browser that you have signed in with before you can sign in meanwhile."
-        ),
-    }
-}
-
-fn new_sign_in_letter(to: &str, at: DateTime<Utc>, link: &session_link::Link) -> Letter {
-    let at = at.format("%Y-%m-%d %H:%M UTC");
-    Letter {
-        to: to.to_owned(),
-        subject: "A new sign-in to your account".to_owned(),
-        text: format!(
-            "Your account was signed in to from somewhere new.\nWhen: {at}\n\n\
-             If it was you, there is nothing to do. If not, end that session here and change your password:\n\n{}\n\n\
-             If you use the API, this is the token:\n{}",
-            link.url, link.token
-        ),
-    }
+    let link = Link { url: &link.url, token: &link.token };
+    let from = client.agent.as_deref().and_then(device::name).unwrap_or_else(|| "?".to_owned());
+    let language = account::language(tx, user).await?;
+    mail::queue(tx, app, &Letter::new_sign_in(&earlier.email, language, now, &from, link)).await
 }
 
 /// Forgets what is too old to tell anything.

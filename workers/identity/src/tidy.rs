@@ -33,6 +33,14 @@ pub async fn tidy(app: App) -> anyhow::Result<()> {
     )
     .execute(app.pool())
     .await?;
+    // a link that is used up or too old still counts for the hour's limit
+    query!(
+        "DELETE FROM identity.password_resets WHERE hash IN (
+             SELECT hash FROM identity.password_resets WHERE expires_at < $1 ORDER BY expires_at LIMIT 1000)",
+        now - TimeDelta::days(1)
+    )
+    .execute(app.pool())
+    .await?;
     query!(
         "DELETE FROM identity.login_history WHERE id IN (
              SELECT id FROM identity.login_history

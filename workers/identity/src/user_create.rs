@@ -67,10 +67,10 @@ pub async fn create_user_direct(
     let asked: CreateUser = lectern_subjects::decode(&serde_json::to_vec(&asked)?)
         .map_err(|bad| anyhow!("{}: {}", bad.code.message, bad.details.unwrap_or_default()))?;
     let role = assignable(role)?;
-    password::check(password, email, name).map_err(|refused| {
+    let (settings, vault) = (Settings::read(env)?, Vault::open_with(env)?);
+    password::check(settings.password_profile, "/password", password, email, name).map_err(|refused| {
         anyhow!("{}: {}", refused.refusal.code().message, refused.details.unwrap_or_default())
     })?;
-    let (settings, vault) = (Settings::read(env)?, Vault::open_with(env)?);
     let salt = vault.random()?;
     let password_hash = password::hash_once(settings.argon2, asked.password, salt).await?;
     let account = NewAccount {

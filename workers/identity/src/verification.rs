@@ -8,6 +8,7 @@ use lectern_subjects::{CommonRefusal, Refusal};
 use sqlx::{query, query_scalar};
 use uuid::Uuid;
 
+use crate::account;
 use crate::app::{App, Fault};
 use crate::mail::{self, Letter};
 use crate::vault::Vault;
@@ -85,7 +86,8 @@ pub(crate) async fn send(tx: &mut Tx, app: &App, user: UserId, email: &str) -> R
     let Issued::Code(code) = issue(tx, app, user, Purpose::VerifyEmail, None).await? else {
         return Ok(false);
     };
-    mail::queue(tx, app, &Letter::verification(email, &code, LIFE.num_minutes())).await?;
+    let language = account::language(tx, user).await?;
+    mail::queue(tx, app, &Letter::verification(email, language, &code, LIFE.num_minutes())).await?;
     Ok(true)
 }
 

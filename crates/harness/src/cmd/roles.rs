@@ -22,6 +22,7 @@ pub fn environment(dir: &Path, state: &DevState, limits: &str) -> BTreeMap<Strin
         ("LECTERN_SECRETS_FILE", file("secrets.json")),
         ("HTTP_ADDR", loopback("http")),
         ("ADMIN_ADDR", loopback("admin")),
+        ("PUBLIC_URL", format!("http://{}", loopback("http"))),
         ("MEDIA_ROOT", file("media")),
         ("MAILBOX_FILE", file("mailbox.jsonl")),
         ("LOG_FORMAT", "text".to_owned()),

@@ -16,7 +16,7 @@ const EMAIL: &str = "ada.audited@example.org";
 
 impl World {
     /// The entries of one kind, in their order, published or not.
-    async fn audited(&self, event_type: &str) -> Vec<AuditEntry> {
+    async fn entries(&self, event_type: &str) -> Vec<AuditEntry> {
         let sql = format!(
             "SELECT json_agg(convert_from(payload, 'UTF8')::json ORDER BY seq)
              FROM (SELECT seq, subject, payload FROM identity.outbox
@@ -69,21 +69,21 @@ async fn i105_accounts_sign_ins_and_sign_outs_are_audited_with_their_actor() {
     };
     let by = |text: &str| Some(text.to_owned());
     assert_eq!(
-        told(world.audited("user.created").await),
+        told(world.entries("user.created").await),
         [
             (Some(ada), Some(ada), by("sign_up")),
             (Some(admin), None, by("command")),
             (Some(made), Some(admin), by("staff"))
         ]
     );
-    assert_eq!(told(world.audited("user.email_verified").await), [(Some(ada), Some(ada), None)]);
-    let signed_in = world.audited("user.logged_in").await;
+    assert_eq!(told(world.entries("user.email_verified").await), [(Some(ada), Some(ada), None)]);
+    let signed_in = world.entries("user.logged_in").await;
     assert_eq!(signed_in[0].details["sid"], claims(&pair.access_token)["sid"]);
     assert_eq!(
         told(signed_in),
         [(Some(ada), Some(ada), by("password")), (Some(admin), Some(admin), by("password"))]
     );
-    let signed_out = world.audited("user.logged_out").await;
+    let signed_out = world.entries("user.logged_out").await;
     assert_eq!(signed_out[0].details["sessions_ended"], json!([sid(&pair)]));
     assert_eq!(told(signed_out), [(Some(ada), Some(ada), None)]);
 }
@@ -95,7 +95,7 @@ async fn i106_address_and_agent_stand_beside_the_entry_and_never_in_it() {
     world.browses(&login(EMAIL, PASSWORD), None).await;
     let auditor = world.staff("auditor@example.org", Role::Auditor).await;
     let token = world.logs_in("auditor@example.org").await.access_token;
-    let entries = [world.audited("user.created").await, world.audited("user.logged_in").await].concat();
+    let entries = [world.entries("user.created").await, world.entries("user.logged_in").await].concat();
     let ids: Vec<_> = entries.iter().map(|entry| entry.entry_id).collect();
     assert_eq!(ids.len(), 4, "two of Ada, two of the auditor {auditor}");
     for entry in &entries {
@@ -158,7 +158,7 @@ async fn a_refresh_token_that_comes_again_is_audited_once() {
     for _ in 0..3 {
         assert_eq!(world.refreshes(&pair).await.err().as_deref(), Some("USER_1010"));
     }
-    let entries = world.audited("session.reuse_detected").await;
+    let entries = world.entries("session.reuse_detected").await;
     let told: Vec<_> = entries.iter().map(|entry| (entry.user_id, entry.actor_id, &entry.details)).collect();
     assert_eq!(told, [(Some(ada), None, &json!({ "sid": sid(&pair) }))]);
 }
@@ -179,9 +179,9 @@ async fn service_tokens_are_audited_when_they_are_issued_and_ended() {
     .await
     .expect("issued");
     lectern_identity::revoke_service_tokens(&pool, "robot", world.clock()).await.expect("ended");
-    let issued = world.audited("service_token.issued").await;
+    let issued = world.entries("service_token.issued").await;
     assert_eq!((issued.len(), &issued[0].details["name"]), (1, &json!("robot")));
     assert_eq!(issued[0].details["roles"], json!(["operator"]));
-    let revoked = world.audited("service_token.revoked").await;
+    let revoked = world.entries("service_token.revoked").await;
     assert_eq!(revoked[0].details, json!({ "name": "robot", "ended": 1 }));
 }

@@ -2,11 +2,14 @@
 
 mod accounts;
 mod address_limits;
+mod audit;
 mod email_change;
 mod known_devices;
 mod metrics;
+mod passwords;
+mod post;
+mod post_office;
 mod profile;
-mod audit;
 mod refresh;
 mod revocation;
 mod session_limit;

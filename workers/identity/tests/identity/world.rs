@@ -266,6 +266,20 @@ impl World {
         runs.find(|run| run.len() == 6).expect("six digits").to_owned()
     }
 
+    /// The token in the newest of `count` letters with a link.
+    pub async fn link_token(&self, to: &str, count: usize) -> String {
+        for _ in 0..600 {
+            let letters = self.letters_now(to);
+            let tokens = letters.iter().filter_map(|letter| letter["text"].as_str()?.split_once("#token="));
+            let tokens: Vec<&str> = tokens.map(|(_, rest)| rest.lines().next().unwrap_or_default()).collect();
+            if tokens.len() >= count {
+                return tokens[count - 1].to_owned();
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("no {count} letters with a link to {to}");
+    }
+
     /// Looks behind the doors: one number.
     pub async fn count(&self, sql: &str) -> i64 {
         self.db.value(sql).await.unwrap().expect("a number").parse().unwrap()
