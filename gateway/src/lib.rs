@@ -94,6 +94,7 @@ async fn probe(gateway: Arc<Gateway>, process: Process) {
     loop {
         let connected = gateway.bus.is_connected();
         process.health.set("gateway/nats", (!connected).then(|| "not connected".to_owned()));
+        gateway.tokens.revocations().record_age(gateway.bus.role());
         let stale = gateway.tokens.revocations().is_stale();
         process.health.set("gateway/revocations", stale.then(|| "the watcher is not current".to_owned()));
         tokio::select! {

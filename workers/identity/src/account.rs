@@ -116,13 +116,7 @@ pub(crate) async fn show(pool: &PgPool, vault: &Vault, id: UserId) -> Result<Opt
     .fetch_optional(pool)
     .await?;
     let Some(row) = row else { return Ok(None) };
-    let phone = match row.phone_sealed {
-        Some(sealed) => {
-            let plain = vault.open(&place("phone", id), &sealed).map_err(Fault::Broken)?;
-            Some(String::from_utf8(plain)?)
-        }
-        None => None,
-    };
+    let phone = phone(vault, id, row.phone_sealed.as_deref())?;
     Ok(Some(User {
         id,
         email: row.email,
@@ -136,6 +130,13 @@ pub(crate) async fn show(pool: &PgPool, vault: &Vault, id: UserId) -> Result<Opt
         last_login_at: row.last_login_at,
         version: row.version,
     }))
+}
+
+/// An account's phone number, opened.
+pub(crate) fn phone(vault: &Vault, id: UserId, sealed: Option<&[u8]>) -> Result<Option<String>, Fault> {
+    let Some(sealed) = sealed else { return Ok(None) };
+    let plain = vault.open(&place("phone", id), sealed).map_err(Fault::Broken)?;
+    Ok(Some(String::from_utf8(plain)?))
 }
 
 /// Counts one more change of an account: the version for the next fact about it.

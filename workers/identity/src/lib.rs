@@ -29,8 +29,11 @@ mod settings;
 mod signing_keys;
 mod tidy;
 mod token_check;
+mod token_introspect;
+mod token_revoke;
 mod tokens;
 mod user_create;
+mod userinfo;
 mod vault;
 mod verification;
 mod verify_email;
@@ -62,6 +65,9 @@ pub fn service() -> Service<App> {
         .on(me::me)
         .on(signing_keys::jwks)
         .on(token_check::check)
+        .on(token_introspect::introspect)
+        .on(token_revoke::revoke)
+        .on(userinfo::userinfo)
         .on(user_create::user_create)
         .sweep("signing_keys", signing_keys::REFRESH, signing_keys::refresh)
         .sweep("mail", mail::PACE, mail::deliver)

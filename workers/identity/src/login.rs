@@ -120,7 +120,7 @@ async fn open_session(
     let now = tx.now();
     place.succeeded(&mut tx).await?;
     let user = query!(
-        r#"SELECT role AS "role: Role", roles AS "roles: Vec<Role>", is_active, is_verified, uv
+        r#"SELECT email, role AS "role: Role", roles AS "roles: Vec<Role>", is_active, is_verified, uv
            FROM identity.users WHERE id = $1 AND password_hash = $2 FOR NO KEY UPDATE"#,
         known.id.0,
         known.password_hash
@@ -160,6 +160,7 @@ async fn open_session(
     tx.announce(&UserLoggedIn { user_id: known.id, sid, timestamp: now }, signed_in.version).await?;
     let bearer = Bearer {
         user: known.id,
+        email: user.email,
         role: user.role,
         roles: user.roles,
         is_verified: user.is_verified,

@@ -51,7 +51,6 @@ enum Exchanged {
 struct Presented {
     sid: AuthSessionId,
     user: UserId,
-    email: String,
     bearer: Bearer,
     is_active: bool,
     auth_time: DateTime<Utc>,
@@ -118,9 +117,9 @@ async fn find(tx: &mut Tx, hash: &RefreshHash) -> Result<Option<Presented>, Faul
     Ok(row.map(|row| Presented {
         sid: row.sid,
         user: row.user,
-        email: row.email,
         bearer: Bearer {
             user: row.user,
+            email: row.email,
             role: row.role,
             roles: row.roles,
             is_verified: row.is_verified,
@@ -229,7 +228,7 @@ async fn end_family(mut tx: Tx, app: &App, token: &Presented) -> Result<Exchange
         let version = account::next_version(&mut tx, token.user).await?;
         let fact = SessionReuseDetected { user_id: token.user, sid: token.sid };
         tx.announce(&fact, version).await?;
-        mail::queue(&mut tx, app, &Letter::reuse_detected(&token.email)).await?;
+        mail::queue(&mut tx, app, &Letter::reuse_detected(&token.bearer.email)).await?;
     }
     tx.commit_followed().await?;
     Ok(Exchanged::Reused(token.user, token.sid))

@@ -74,6 +74,18 @@ const REQUIRES_VERIFIED: Setting = Setting {
     secret: false,
     help: "true or false; absent: true in staging and production, false in development and test",
 };
+const TOKEN_CLAIM_EMAIL: Setting = Setting {
+    name: "TOKEN_CLAIM_EMAIL",
+    default: Some("false"),
+    secret: false,
+    help: "true puts the e-mail address into access tokens, as seed 001 has it; whoever sees a token then sees the address",
+};
+const ROLE_ON_REGISTER: Setting = Setting {
+    name: "ALLOW_ROLE_ON_REGISTER",
+    default: Some("false"),
+    secret: false,
+    help: "true lets anyone choose their role at sign-up, as seed 004 has it; only in development and test",
+};
 const FIXED_CODE: Setting = Setting {
     name: "EMAIL_VERIFICATION_FIXED_CODE",
     default: None,
@@ -117,6 +129,8 @@ pub const SETTINGS: &[Setting] = &[
     MAX_ATTEMPTS,
     LOCKOUT_MINUTES,
     REQUIRES_VERIFIED,
+    TOKEN_CLAIM_EMAIL,
+    ROLE_ON_REGISTER,
     FIXED_CODE,
     ARGON2_M_KIB,
     ARGON2_T,
@@ -136,6 +150,9 @@ pub(crate) struct Settings {
     pub max_attempts: i32,
     pub lockout: TimeDelta,
     pub requires_verified_email: bool,
+    pub issuer: String,
+    pub email_in_token: bool,
+    pub role_on_register: bool,
     pub fixed_code: Option<String>,
     pub argon2: argon2::Params,
     pub hash_pool: usize,
@@ -160,6 +177,9 @@ impl Settings {
                 Some(_) => env.parse(&REQUIRES_VERIFIED)?,
                 None => guarded,
             },
+            issuer: lectern_core::jwt::issuer(env)?,
+            email_in_token: env.parse(&TOKEN_CLAIM_EMAIL)?,
+            role_on_register: role_on_register(env, guarded)?,
             fixed_code: fixed_code(env, environment)?,
             argon2: argon2_params(env, guarded)?,
             hash_pool: match env.get(&HASH_POOL_SIZE) {
@@ -168,6 +188,15 @@ impl Settings {
             },
         })
     }
+}
+
+/// Identity spec C2: where it matters nobody makes themselves an admin.
+fn role_on_register(env: &Env, guarded: bool) -> Result<bool, ConfigError> {
+    let allowed = env.parse(&ROLE_ON_REGISTER)?;
+    if allowed && guarded {
+        return Err(ConfigError::new(ROLE_ON_REGISTER.name, "is allowed only in development and test"));
+    }
+    Ok(allowed)
 }
 
 /// Identity spec C24: a code that everyone knows exists in tests only; anywhere else the start is refused.
@@ -243,6 +272,29 @@ mod tests {
             (REQUIRES_VERIFIED.name, "perhaps"),
         ] {
             assert_eq!(read(&[(name, value)]).unwrap_err().name, name);
+        }
+    }
+
+    #[test]
+    fn c2_a_role_of_ones_own_choosing_is_for_development_and_test() {
+        let read_in = |environment| read(&[("ENVIRONMENT", environment), (ROLE_ON_REGISTER.name, "true")]);
+        assert!(
+            read_in("development").unwrap().role_on_register && read_in("test").unwrap().role_on_register
+        );
+        assert!(!read(&[]).unwrap().role_on_register);
+        for environment in ["staging", "production"] {
+            assert_eq!(read_in(environment).unwrap_err().name, ROLE_ON_REGISTER.name);
+        }
+    }
+
+    #[test]
+    fn an_issuer_is_a_name_or_a_url_that_documents_can_hang_from() {
+        for good in ["lectern", "https://learn.example.org", "http://127.0.0.1:3000/base"] {
+            assert_eq!(read(&[("JWT_ISSUER", good)]).unwrap().issuer, good);
+        }
+        for bad in ["https://learn.example.org/", "https://a.org?x", "urn:a", "two words", "https://a.org#b"]
+        {
+            assert_eq!(read(&[("JWT_ISSUER", bad)]).unwrap_err().name, "JWT_ISSUER", "{bad}");
         }
     }
 

@@ -43,7 +43,7 @@ async fn o_a_full_worker_sheds_at_once_with_503() {
             if !opened.load(Ordering::SeqCst) {
                 held.notified().await;
             }
-            Ok(TokenState { active: true })
+            Ok(TokenState { active: true, reason: None })
         }
     });
     let running = world.run(&app, service).await;
@@ -98,7 +98,7 @@ async fn rel_l9_a_request_after_its_deadline_is_dropped() {
     let counted = runs.clone();
     let service = Service::new("identity").on(move |_: App, _: Call, _: CheckToken| {
         counted.fetch_add(1, Ordering::SeqCst);
-        async move { Ok(TokenState { active: true }) }
+        async move { Ok(TokenState { active: true, reason: None }) }
     });
     let running = world.run(&app, service).await;
     let client = world.client().await;
@@ -133,7 +133,7 @@ async fn rel_b8_a_panicking_handler_answers_500_without_detail_and_the_service_l
     let app = world.app("identity").await;
     let service = Service::new("identity").on(|_: App, _: Call, asked: CheckToken| async move {
         assert_ne!(asked.user.0, Uuid::nil(), "a secret detail");
-        Ok(TokenState { active: true })
+        Ok(TokenState { active: true, reason: None })
     });
     let running = world.run(&app, service).await;
     let caller = world.bus("gateway").await;
@@ -161,7 +161,7 @@ async fn rel_b3_nothing_is_committed_after_the_deadline() {
         if asked.user.0.is_nil() {
             tokio::time::sleep(call.time_left(app.now()) + Duration::from_millis(300)).await;
         }
-        Ok(tx.commit(TokenState { active: true }).await?)
+        Ok(tx.commit(TokenState { active: true, reason: None }).await?)
     });
     let running = world.run(&app, service).await;
     let caller = world.bus("gateway").await;
@@ -189,7 +189,7 @@ async fn rolling_restarts_under_load_lose_no_request() {
     let service = || {
         Service::new("identity").on(|_: App, _: Call, _: CheckToken| async move {
             tokio::time::sleep(Duration::from_millis(2)).await;
-            Ok(TokenState { active: true })
+            Ok(TokenState { active: true, reason: None })
         })
     };
     let first = world.app("identity").await;
@@ -240,7 +240,7 @@ async fn a_role_that_loses_its_database_leaves_and_comes_back() {
     let bus = world.bus("identity").await;
     let app = App::new("identity", database.pool().expect("a pool"), bus, lectern_core::Clock::default());
     let service = Service::new("identity")
-        .on(|_: App, _: Call, _: CheckToken| async move { Ok(TokenState { active: true }) });
+        .on(|_: App, _: Call, _: CheckToken| async move { Ok(TokenState { active: true, reason: None }) });
     let running = world.run(&app, service).await;
     let caller = world.bus("gateway").await;
     let ask = || async {

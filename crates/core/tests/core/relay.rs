@@ -268,7 +268,7 @@ async fn what_is_committed_while_the_role_stops_is_published_before_it_ends() {
             tokio::time::sleep(Duration::from_millis(2500)).await;
             let mut tx = app.begin(&call).await?;
             tx.announce(&published(course(1), "the last words"), 1).await?;
-            Ok(tx.commit(TokenState { active: true }).await?)
+            Ok(tx.commit(TokenState { active: true, reason: None }).await?)
         }
     });
     let running = world.run(&app, service).await;

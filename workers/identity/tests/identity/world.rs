@@ -281,6 +281,7 @@ pub fn register(email: &str) -> Register {
         business_number: None,
         industry: None,
         region: None,
+        role: None,
     }
 }
 
