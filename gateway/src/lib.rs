@@ -3,6 +3,7 @@
 
 mod asyncapi;
 pub mod config;
+mod discovery;
 mod docs;
 mod edge;
 mod health;
@@ -12,6 +13,7 @@ mod media;
 mod openapi;
 mod problem;
 mod range;
+mod reference;
 pub mod routes;
 mod server;
 mod sniff;

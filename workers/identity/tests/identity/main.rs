@@ -4,6 +4,7 @@ mod accounts;
 mod refresh;
 mod revocation;
 mod sign_in;
+mod token_endpoints;
 mod tokens;
 mod verification;
 mod world;
