@@ -41,6 +41,16 @@ fn takes_the_place(answer: Answer, successor: &str) -> Answer {
 #[tokio::test]
 async fn seed_001_register_verify_login_me_refresh_logout_under_both_prefixes() {
     let client = Client::of(StackOptions::default()).await;
+    // the consumer contract's account, and the one of the usage examples
+    for (email, password, name) in [
+        ("test@example.com", "Test1234!", "Pact Consumer"),
+        ("newuser@example.com", "SecurePass123!", "New User"),
+    ] {
+        let user = json!({ "email": email, "password": password, "name": name });
+        client.posts("/user/v1/auth/register", user).await.created();
+        let login = json!({ "email": email, "password": password });
+        client.posts("/api/v1/auth/login", login).await.ok().text("/access_token");
+    }
     for prefix in ["/api/v1", "/user/v1"] {
         let old = |answer: Answer, path: &str| match prefix {
             "/api/v1" => {
