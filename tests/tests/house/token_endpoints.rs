@@ -4,7 +4,7 @@ use lectern_harness::{Actor, Answer};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::shared::{House, house};
+use crate::shared::{House, house, until};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
@@ -76,6 +76,35 @@ async fn oidc_userinfo_answers_get_and_post_alike() {
     );
     assert_eq!(got.json["sub"], alice.looks_at_self().await.ok().id());
     house.stack.anonymous().gets("/oauth/userinfo").await.refused(401, "USER_1006");
+}
+
+#[tokio::test]
+async fn p4_a_token_with_stale_claims_says_so_and_a_silent_refresh_is_enough() {
+    let house = house().await;
+    let alice = house.stack.learner("Alice").await;
+    let id = alice.looks_at_self().await.ok().id();
+    // what a change of roles does, by hand: the row, then the bucket
+    let row = format!("UPDATE identity.users SET uv = 2 WHERE id = '{id}'");
+    house.stack.database().execute(&row).await.expect("the row");
+    let identity = house.stack.bus_as("identity").await.expect("the bus");
+    let (key, headers) = (format!("$KV.revoked.usr.{id}"), async_nats::HeaderMap::new());
+    identity.publish_with_headers(key, headers, r#"{"uv":2}"#.into()).await.expect("queued");
+    identity.flush().await.expect("sent");
+    let void = |it: &Answer| it.status == 401;
+    let bound = std::time::Duration::from_secs(10);
+    let refused = until(bound, async || alice.looks_at_self().await, void).await.refused(401, "USER_1011");
+    assert_eq!(refused.at("/details"), &json!({ "reason": "stale_claims" }));
+    let get_me = "svc.identity.v1.users.me_get";
+    let bus = house.bus_of(&alice).await;
+    let on_the_bus = async || bus.asks(get_me, json!({})).await;
+    let refused = until(bound, on_the_bus, void).await;
+    assert_eq!(refused.at("/details"), &json!({ "reason": "stale_claims" }));
+
+    alice.refreshes().await.ok();
+    alice.looks_at_self().await.ok();
+    alice.logs_out().await.ok();
+    let refused = until(bound, async || alice.looks_at_self().await, void).await.refused(401, "USER_1011");
+    assert_eq!(refused.at("/details"), &json!({ "reason": "revoked" }));
 }
 
 #[tokio::test]
