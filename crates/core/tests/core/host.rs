@@ -22,7 +22,7 @@ use crate::world::{World, course, eventually, no_faults, outgoing, published};
 const SUBJECT: &str = CheckToken::SUBJECT;
 
 fn body() -> bytes::Bytes {
-    json!({ "sid": Uuid::from_u128(1), "user": Uuid::from_u128(2) }).to_string().into()
+    json!({ "sid": Uuid::from_u128(1), "user": Uuid::from_u128(2), "uv": 1 }).to_string().into()
 }
 
 fn problem(message: &Message) -> Problem {
@@ -138,7 +138,7 @@ async fn rel_b8_a_panicking_handler_answers_500_without_detail_and_the_service_l
     let running = world.run(&app, service).await;
     let caller = world.bus("gateway").await;
     let sent = outgoing(Duration::from_secs(20));
-    let nil = json!({ "sid": Uuid::nil(), "user": Uuid::nil() }).to_string();
+    let nil = json!({ "sid": Uuid::nil(), "user": Uuid::nil(), "uv": 1 }).to_string();
     let answer = caller.request(SUBJECT, Effect::Unkeyed, &sent, nil.into()).await.expect("an answer");
     assert_eq!(refusal_status(&answer), Some(500));
     assert_eq!(problem(&answer).error_code, "COMMON_0014");
@@ -165,7 +165,7 @@ async fn rel_b3_nothing_is_committed_after_the_deadline() {
     });
     let running = world.run(&app, service).await;
     let caller = world.bus("gateway").await;
-    let nil = json!({ "sid": Uuid::nil(), "user": Uuid::nil() }).to_string();
+    let nil = json!({ "sid": Uuid::nil(), "user": Uuid::nil(), "uv": 1 }).to_string();
     let late = caller.request(SUBJECT, Effect::Unkeyed, &outgoing(Duration::from_secs(2)), nil.into()).await;
     match late {
         Err(CallError::Timeout) => {}

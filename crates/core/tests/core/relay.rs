@@ -274,7 +274,7 @@ async fn what_is_committed_while_the_role_stops_is_published_before_it_ends() {
     let running = world.run(&app, service).await;
     let caller = world.bus("gateway").await;
     let asked = tokio::spawn(async move {
-        let body = serde_json::json!({ "sid": course(1), "user": course(2) }).to_string();
+        let body = serde_json::json!({ "sid": course(1), "user": course(2), "uv": 1 }).to_string();
         let sent = outgoing(Duration::from_secs(30));
         caller.request(CheckToken::SUBJECT, Effect::Unkeyed, &sent, body.into()).await
     });
