@@ -18,9 +18,9 @@ use lectern_subjects::enrollment::{
 };
 use lectern_subjects::identity::{
     ChangeEmail, ChangePassword, CheckToken, ConfirmEmail, CreateUser, EraseMe, ForgotPassword, GetAccount,
-    GetAuditPrivate, GetErasure, GetJwks, GetMe, ListAuthSessions, ListLoginHistory, Login, Logout, Refresh,
-    Register, ResendVerification, ResetPassword, RevokeAuthSession, RevokeByLink, RevokeOtherAuthSessions,
-    UpdateMe, VerifyEmail,
+    GetAuditPrivate, GetErasure, GetJwks, GetMe, GetUserinfo, IntrospectToken, ListAuthSessions,
+    ListLoginHistory, Login, Logout, Refresh, Register, ResendVerification, ResetPassword, RevokeAuthSession,
+    RevokeByLink, RevokeOtherAuthSessions, RevokeToken, UpdateMe, VerifyEmail,
 };
 use lectern_subjects::notifications::{ListNotices, ReadNotice};
 use lectern_subjects::playback::{
@@ -29,7 +29,7 @@ use lectern_subjects::playback::{
 use lectern_subjects::{Request, RequestInfo, decode};
 
 use crate::input::Params;
-use crate::{Gateway, docs, edge, health, media, uploads};
+use crate::{Gateway, discovery, docs, edge, health, media, uploads};
 
 /// One route: a method and a path that stand for a request of the contract.
 pub struct Route {
@@ -43,8 +43,23 @@ pub struct Route {
     pub status: u16,
     /// Reads and validates a body.
     pub(crate) check: fn(&[u8]) -> Result<(), lectern_subjects::decode::BadShape>,
-    /// Set on an alias that a seed documents: where its successor is.
-    pub successor: Option<&'static str>,
+    /// How it stands to the other rows of its request.
+    pub standing: Standing,
+    /// Whether the body may also be `application/x-www-form-urlencoded`, as the OAuth standards have it.
+    pub form: bool,
+    /// Fields of the answer that are repeated under the name that a seed documents, as (ours, the seed's).
+    pub repeated: &'static [(&'static str, &'static str)],
+}
+
+/// How a row stands to the other rows of its request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// The request's own; each has one, or a stated reason for none.
+    Own,
+    /// A second method that a standard asks for.
+    Also,
+    /// A path that a seed documents: it works, and its answers name the path that takes its place.
+    Alias(&'static str),
 }
 
 const fn route<R: Request>(method: &'static str, path: &'static str, status: u16) -> Route {
@@ -54,9 +69,32 @@ const fn route<R: Request>(method: &'static str, path: &'static str, status: u16
         subject: R::SUBJECT,
         status,
         check: |body| decode::<R>(body).map(drop),
-        successor: None,
+        standing: Standing::Own,
+        form: false,
+        repeated: &[],
     }
 }
+
+impl Route {
+    const fn also(self) -> Route {
+        Route { standing: Standing::Also, ..self }
+    }
+
+    const fn alias_of(self, successor: &'static str) -> Route {
+        Route { standing: Standing::Alias(successor), ..self }
+    }
+
+    const fn or_form(self) -> Route {
+        Route { form: true, ..self }
+    }
+
+    const fn repeating(self, repeated: &'static [(&'static str, &'static str)]) -> Route {
+        Route { repeated, ..self }
+    }
+}
+
+/// Seed 004's spelling of a token pair.
+const CAMEL_TOKENS: &[(&str, &str)] = &[("access_token", "accessToken"), ("refresh_token", "refreshToken")];
 
 /// All routes.
 pub static ROUTES: &[Route] = &[
@@ -75,7 +113,7 @@ pub static ROUTES: &[Route] = &[
     route::<GetAccount>("GET", "/api/v2/users/me", 200),
     // seed 001 writes PUT; absent fields stay as they are in both
     route::<UpdateMe>("PATCH", "/api/v1/users/me", 200),
-    route::<UpdateMe>("PUT", "/api/v1/users/me", 200),
+    route::<UpdateMe>("PUT", "/api/v1/users/me", 200).also(),
     route::<ChangeEmail>("POST", "/api/v1/users/me/email", 202),
     route::<ConfirmEmail>("POST", "/api/v1/users/me/email/confirm", 200),
     route::<ListAuthSessions>("GET", "/api/v1/users/me/sessions", 200),
@@ -86,6 +124,33 @@ pub static ROUTES: &[Route] = &[
     route::<EraseMe>("DELETE", "/api/v1/users/me", 202),
     route::<GetErasure>("GET", "/api/v1/admin/erasures/{id}", 200),
     route::<GetJwks>("GET", "/.well-known/jwks.json", 200),
+    route::<IntrospectToken>("POST", "/oauth/introspect", 200).or_form(),
+    route::<RevokeToken>("POST", "/oauth/revoke", 200).or_form(),
+    route::<GetUserinfo>("GET", "/oauth/userinfo", 200),
+    route::<GetUserinfo>("POST", "/oauth/userinfo", 200).also(),
+    // identity, as seed 001 has it: its service stands under /user/v1
+    route::<Register>("POST", "/user/v1/auth/register", 201).alias_of("/api/v1/auth/register"),
+    route::<VerifyEmail>("POST", "/user/v1/auth/verify-email", 200).alias_of("/api/v1/auth/verify-email"),
+    route::<Login>("POST", "/user/v1/auth/login", 200).alias_of("/api/v1/auth/login"),
+    route::<Refresh>("POST", "/user/v1/auth/refresh", 200).alias_of("/api/v1/auth/refresh"),
+    route::<Logout>("POST", "/user/v1/auth/logout", 200).alias_of("/api/v1/auth/logout"),
+    route::<GetMe>("GET", "/user/v1/users/me", 200).alias_of("/api/v1/users/me"),
+    route::<CreateUser>("POST", "/user/v1/users", 201).alias_of("/api/v1/admin/users"),
+    route::<CreateUser>("POST", "/user/v1/admin/users", 201).alias_of("/api/v1/admin/users"),
+    route::<CreateUser>("POST", "/api/v1/users", 201).alias_of("/api/v1/admin/users"),
+    // seed 002: a prefix per service
+    route::<Register>("POST", "/auth-service/auth/register", 201).alias_of("/api/v1/auth/register"),
+    route::<Login>("POST", "/auth-service/auth/login", 200).alias_of("/api/v1/auth/login"),
+    route::<GetMe>("GET", "/auth-service/users/me", 200).alias_of("/api/v1/users/me"),
+    // seed 003
+    route::<Register>("POST", "/api/users/register", 201).alias_of("/api/v1/auth/register"),
+    route::<Login>("POST", "/api/users/login", 200).alias_of("/api/v1/auth/login"),
+    route::<GetMe>("GET", "/api/users/me", 200).alias_of("/api/v1/users/me"),
+    // seed 004
+    route::<Register>("POST", "/auth/register", 201).alias_of("/api/v1/auth/register"),
+    route::<Login>("POST", "/auth/login", 200).alias_of("/api/v1/auth/login").repeating(CAMEL_TOKENS),
+    route::<Refresh>("POST", "/auth/refresh", 200).alias_of("/api/v1/auth/refresh").repeating(CAMEL_TOKENS),
+    route::<Logout>("POST", "/auth/logout", 200).alias_of("/api/v1/auth/logout"),
     // courses
     route::<CreateCourse>("POST", "/api/v1/courses", 201),
     route::<ListCourses>("GET", "/api/v1/courses", 200),
@@ -174,6 +239,7 @@ pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
         .route("/api/v1/uploads/{id}", patch(uploads::patch).head(uploads::head))
         .route("/media/{asset}/{file}", get(media::serve))
         .merge(docs::router())
+        .merge(discovery::router())
         .merge(health::router(gateway.health.clone()))
         .fallback(edge::no_route)
         .method_not_allowed_fallback(edge::no_method)

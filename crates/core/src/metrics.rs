@@ -74,6 +74,8 @@ pub const TABLE: &[Metric] = &[
     row("http_request_duration_seconds", SECONDS, "time to answer", &["method", "endpoint", "service"]),
     row("media_requests_total", Counter, "requests for video", &["status"]),
     row("content_upload_bytes_total", Counter, "bytes of files taken", &[]),
+    row("gateway_revocation_lag_seconds", SECONDS, "time until an ended session is refused", &["role"]),
+    row("gateway_revocation_watcher_age_seconds", Gauge, "age of what is known of revocations", &["role"]),
     // identity (names of seed 001)
     row("user_login_attempts_total", Counter, "sign-ins", &["status"]),
     row("user_failed_login_attempts_total", Counter, "refused sign-ins", &["reason"]),

@@ -123,6 +123,12 @@ requests! { IdentityRefusal;
     "svc.identity.v1.token.jwks" Access::Public, Read GetJwks => Jwks;
     /// Whether an access token's session is still good.
     "svc.identity.v1.token.check" Access::Public, Read CheckToken => TokenState;
+    /// What a token is good for (RFC 7662).
+    "svc.identity.v1.token.introspect" Access::Roles(&[Role::Admin, Role::Service]), Read IntrospectToken => Introspection;
+    /// End a token and its session (RFC 7009).
+    "svc.identity.v1.token.revoke" Access::Public, Unkeyed RevokeToken => Message;
+    /// The caller in OpenID Connect's standard claims.
+    "svc.identity.v1.token.userinfo" Access::User, Read GetUserinfo => Userinfo;
     /// Make an account.
     "svc.identity.v1.admin.user_create" Access::May(Permission::UserCreate), Unkeyed CreateUser => User, shape { "email" => InvalidEmailFormat, "password" => WeakPassword };
     /// From where the acts of identity's audit entries were done.

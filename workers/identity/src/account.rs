@@ -124,16 +124,12 @@ pub(crate) async fn show_full(
     .fetch_optional(database)
     .await?;
     let Some(row) = row else { return Ok(None) };
-    let open = |column: &str, sealed: Option<Vec<u8>>| -> Result<Option<String>, Fault> {
-        let Some(sealed) = sealed else { return Ok(None) };
-        let plain = vault.open(&place(column, id), &sealed).map_err(Fault::Broken)?;
-        Ok(Some(String::from_utf8(plain)?))
-    };
+    let open = |column: &str, sealed: Option<&[u8]>| open(vault, column, id, sealed);
     let user = User {
         id,
         email: row.email,
         name: row.name,
-        phone: open("phone", row.phone_sealed)?,
+        phone: open("phone", row.phone_sealed.as_deref())?,
         role: row.role,
         roles: row.roles,
         is_active: row.is_active,
@@ -145,7 +141,7 @@ pub(crate) async fn show_full(
     Ok(Some(Account {
         user,
         business_type: row.business_type,
-        business_number: open("business_number", row.business_number_sealed)?,
+        business_number: open("business_number", row.business_number_sealed.as_deref())?,
         industry: row.industry,
         region: row.region,
         locale: row.locale,
@@ -194,6 +190,18 @@ pub(crate) async fn lock(tx: &mut Tx, id: UserId) -> Result<(), Fault> {
 pub(crate) async fn language(tx: &mut Tx, id: UserId) -> Result<Language, sqlx::Error> {
     let locale = query_scalar!("SELECT locale FROM identity.users WHERE id = $1", id.0);
     Ok(Language::of(&locale.fetch_one(&mut **tx).await?))
+}
+
+/// A sealed column of an account, opened.
+fn open(vault: &Vault, column: &str, id: UserId, sealed: Option<&[u8]>) -> Result<Option<String>, Fault> {
+    let Some(sealed) = sealed else { return Ok(None) };
+    let plain = vault.open(&place(column, id), sealed).map_err(Fault::Broken)?;
+    Ok(Some(String::from_utf8(plain)?))
+}
+
+/// An account's phone number, opened.
+pub(crate) fn phone(vault: &Vault, id: UserId, sealed: Option<&[u8]>) -> Result<Option<String>, Fault> {
+    open(vault, "phone", id, sealed)
 }
 
 /// Counts one more change of an account: the version for the next fact about it.

@@ -58,8 +58,11 @@ mod step_up;
 mod suspicion;
 mod tidy;
 mod token_check;
+mod token_introspect;
+mod token_revoke;
 mod tokens;
 mod user_create;
+mod userinfo;
 mod vault;
 mod verification;
 mod verify_email;
@@ -103,6 +106,9 @@ pub fn service() -> Service<App> {
         .on(sessions_revoke::revoke_others)
         .on(signing_keys::jwks)
         .on(token_check::check)
+        .on(token_introspect::introspect)
+        .on(token_revoke::revoke)
+        .on(userinfo::userinfo)
         .on(user_create::user_create)
         .on(erasure::erase_me)
         .on(erasure::get)

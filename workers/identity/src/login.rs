@@ -162,7 +162,7 @@ async fn open_session(
     let now = tx.now();
     place.succeeded(&mut tx).await?;
     let user = query!(
-        r#"SELECT role AS "role: Role", roles AS "roles: Vec<Role>", is_active, is_verified, uv
+        r#"SELECT email, role AS "role: Role", roles AS "roles: Vec<Role>", is_active, is_verified, uv
            FROM identity.users WHERE id = $1 AND password_hash = $2 FOR NO KEY UPDATE"#,
         known.id.0,
         known.password_hash
@@ -208,6 +208,7 @@ async fn open_session(
     tx.audit("user.logged_in", Some(known.id), details).await?;
     let bearer = Bearer {
         user: known.id,
+        email: user.email,
         role: user.role,
         roles: user.roles,
         is_verified: user.is_verified,

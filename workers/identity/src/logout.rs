@@ -1,11 +1,12 @@
 //! Sign-out (`spec/protocols.md` P3): answered only after every role can know of it.
 
-use lectern_core::{Call, Outcome};
+use lectern_core::{Call, Outcome, Tx};
+use lectern_subjects::id::{AuthSessionId, UserId};
 use lectern_subjects::identity::{IdentityRefusal, LoginAction, Logout, Message, UserLoggedOut};
 use serde_json::json;
 use sqlx::query;
 
-use crate::app::App;
+use crate::app::{App, Fault};
 use crate::auth_sessions::{self, Reason};
 use crate::{account, known_device, login_history, revocation};
 
@@ -13,23 +14,12 @@ use crate::{account, known_device, login_history, revocation};
 pub async fn logout(app: App, call: Call, req: Logout) -> Outcome<Logout> {
     let caller = call.user()?;
     let mut tx = app.begin_patiently(&call).await?;
-    query!("SELECT id FROM identity.users WHERE id = $1 FOR NO KEY UPDATE", caller.user.0)
-        .fetch_optional(&mut *tx)
-        .await?
-        .ok_or(IdentityRefusal::SessionNotFound)?;
+    lock(&mut tx, caller.user).await?;
     let sids = if req.all { auth_sessions::live(&mut tx, caller.user).await? } else { vec![caller.sid] };
     if req.all {
         known_device::forget_all(&mut tx, caller.user).await?;
     }
-    let ended = auth_sessions::revoke(&mut tx, caller.user, &sids, Reason::Logout).await?;
-    if !ended.is_empty() {
-        let version = account::next_version(&mut tx, caller.user).await?;
-        tx.announce(&UserLoggedOut { user_id: caller.user, sid: caller.sid }, version).await?;
-        let (client, user) = (&call.client, Some(caller.user));
-        login_history::record(&mut tx, &app, client, LoginAction::Logout, user, None).await?;
-        let details = json!({ "all": req.all, "sid": caller.sid, "sessions_ended": ended });
-        tx.audit("user.logged_out", Some(caller.user), details).await?;
-    }
+    let ended = sign_out(&mut tx, &app, &call, caller.user, &sids, caller.sid).await?;
     let mut untold = auth_sessions::untold(&mut tx, caller.user).await?;
     let message = tx.commit(Message { message: "Successfully logged out".to_owned() }).await?;
     if !untold.contains(&caller.sid) {
@@ -38,4 +28,35 @@ pub async fn logout(app: App, call: Call, req: Logout) -> Outcome<Logout> {
     revocation::tell(&app, &untold).await?;
     tracing::info!(user = %caller.user, sessions = ended.len(), "signed out");
     Ok(message)
+}
+
+/// Ends these sessions of a user, as they asked from the session `from`: records, facts and the memory to tell the bucket.
+/// Answers the ones it ended; [`tell`](revocation::tell) them after the commit.
+pub(crate) async fn sign_out(
+    tx: &mut Tx,
+    app: &App,
+    call: &Call,
+    user: UserId,
+    sids: &[AuthSessionId],
+    from: AuthSessionId,
+) -> Result<Vec<AuthSessionId>, Fault> {
+    lock(tx, user).await?;
+    let ended = auth_sessions::revoke(tx, user, sids, Reason::Logout).await?;
+    if ended.is_empty() {
+        return Ok(ended);
+    }
+    let version = account::next_version(tx, user).await?;
+    tx.announce(&UserLoggedOut { user_id: user, sid: from }, version).await?;
+    login_history::record(tx, app, &call.client, LoginAction::Logout, Some(user), None).await?;
+    tx.audit("user.logged_out", Some(user), json!({ "sid": from, "sessions_ended": ended })).await?;
+    Ok(ended)
+}
+
+/// In the order in which sign-in and refresh lock: the user, then the sessions.
+async fn lock(tx: &mut Tx, user: UserId) -> Result<(), Fault> {
+    query!("SELECT id FROM identity.users WHERE id = $1 FOR NO KEY UPDATE", user.0)
+        .fetch_optional(&mut **tx)
+        .await?
+        .ok_or(IdentityRefusal::SessionNotFound)?;
+    Ok(())
 }

@@ -54,7 +54,6 @@ enum Exchanged {
 struct Presented {
     sid: AuthSessionId,
     user: UserId,
-    email: String,
     locale: String,
     bearer: Bearer,
     is_active: bool,
@@ -122,10 +121,10 @@ async fn find(tx: &mut Tx, hash: &RefreshHash) -> Result<Option<Presented>, Faul
     Ok(row.map(|row| Presented {
         sid: row.sid,
         user: row.user,
-        email: row.email,
         locale: row.locale,
         bearer: Bearer {
             user: row.user,
+            email: row.email,
             role: row.role,
             roles: row.roles,
             is_verified: row.is_verified,
@@ -240,7 +239,8 @@ async fn end_family(mut tx: Tx, app: &App, call: &Call, token: &Presented) -> Re
         suspicion::raise(&mut tx, app, &call.client, Activity::RefreshReuse, token.user).await?;
         // nobody knows who sent it: no actor
         tx.audit("session.reuse_detected", Some(token.user), json!({ "sid": token.sid })).await?;
-        mail::queue(&mut tx, app, &Letter::reuse_detected(&token.email, Language::of(&token.locale))).await?;
+        mail::queue(&mut tx, app, &Letter::reuse_detected(&token.bearer.email, Language::of(&token.locale)))
+            .await?;
     }
     tx.commit_followed().await?;
     Ok(Exchanged::Reused(token.user, token.sid))

@@ -2,7 +2,7 @@
 
 use lectern_core::{Call, Outcome};
 use lectern_subjects::Role;
-use lectern_subjects::identity::{Register, User, UserCreated};
+use lectern_subjects::identity::{IdentityRefusal, Register, User, UserCreated};
 use serde_json::json;
 
 use crate::account::{self, NewAccount, Profile};
@@ -26,6 +26,7 @@ pub async fn register(app: App, call: Call, req: Register) -> Outcome<Register> 
 
 async fn sign_up(app: &App, call: &Call, req: &Register) -> Result<User, Fault> {
     address_limit::take(app, call, Purpose::SignUp).await?;
+    let role = chosen(app, req.role)?;
     let password_hash = new_password(app, call, &req.password, &req.email, &req.name).await?;
     let mut tx = app.begin_patiently(call).await?;
     let account = NewAccount {
@@ -33,7 +34,7 @@ async fn sign_up(app: &App, call: &Call, req: &Register) -> Result<User, Fault> 
         email: &req.email,
         name: &req.name,
         password_hash: &password_hash,
-        role: Role::User,
+        role,
         is_verified: false,
         profile: Profile::of(req),
     };
@@ -47,6 +48,15 @@ async fn sign_up(app: &App, call: &Call, req: &Register) -> Result<User, Fault> 
     let user = tx.commit(user).await?;
     tracing::info!(user = %user.id, "signed up");
     Ok(user)
+}
+
+/// Identity spec C2: everyone signs up as `user`. Machines get tokens, not accounts, whatever is allowed.
+fn chosen(app: &App, role: Option<Role>) -> Result<Role, IdentityRefusal> {
+    match role {
+        None | Some(Role::User) => Ok(Role::User),
+        Some(role) if app.settings().role_on_register && role != Role::Service => Ok(role),
+        Some(_) => Err(IdentityRefusal::RoleNotAssignable),
+    }
 }
 
 /// Checks a new password by the rules and hashes it.

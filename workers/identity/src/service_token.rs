@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use chrono::TimeDelta;
-use lectern_core::jwt::{AUDIENCE, Claims, ISSUER};
+use lectern_core::jwt::{self, AUDIENCE, Claims};
 use lectern_core::tx::audit_offline;
 use lectern_core::{Clock, Env};
 use lectern_subjects::Role;
@@ -69,7 +69,7 @@ pub async fn issue_service_token(
     roles.sort_unstable();
     roles.dedup();
     let claims = Claims {
-        iss: ISSUER.to_owned(),
+        iss: jwt::issuer(env)?,
         aud: AUDIENCE.to_owned(),
         sub: principal,
         sid,
@@ -85,6 +85,8 @@ pub async fn issue_service_token(
         uv: 1,
         auth_time: now.timestamp(),
         amr: Vec::new(),
+        acr: None,
+        email: None,
     };
     ring.sign(&claims, now)
 }

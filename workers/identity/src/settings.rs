@@ -123,6 +123,18 @@ const REQUIRES_VERIFIED: Setting = Setting {
     secret: false,
     help: "true or false; absent: true in staging and production, false in development and test",
 };
+const TOKEN_CLAIM_EMAIL: Setting = Setting {
+    name: "TOKEN_CLAIM_EMAIL",
+    default: Some("false"),
+    secret: false,
+    help: "true puts the e-mail address into access tokens, as seed 001 has it; whoever sees a token then sees the address",
+};
+const ROLE_ON_REGISTER: Setting = Setting {
+    name: "ALLOW_ROLE_ON_REGISTER",
+    default: Some("false"),
+    secret: false,
+    help: "true lets anyone choose their role at sign-up, as seed 004 has it; only in development and test",
+};
 const FIXED_CODE: Setting = Setting {
     name: "EMAIL_VERIFICATION_FIXED_CODE",
     default: None,
@@ -198,6 +210,8 @@ pub const SETTINGS: &[Setting] = &[
     MAX_ATTEMPTS,
     LOCKOUT_MINUTES,
     REQUIRES_VERIFIED,
+    TOKEN_CLAIM_EMAIL,
+    ROLE_ON_REGISTER,
     FIXED_CODE,
     PASSWORD_PROFILE,
     PASSWORD_HISTORY_SIZE,
@@ -244,6 +258,9 @@ pub(crate) struct Settings {
     pub max_attempts: i32,
     pub lockout: TimeDelta,
     pub requires_verified_email: bool,
+    pub issuer: String,
+    pub email_in_token: bool,
+    pub role_on_register: bool,
     pub fixed_code: Option<String>,
     pub password_profile: Profile,
     /// How many last passwords a new one must not be; 0: any will do.
@@ -283,6 +300,9 @@ impl Settings {
                 Some(_) => env.parse(&REQUIRES_VERIFIED)?,
                 None => guarded,
             },
+            issuer: lectern_core::jwt::issuer(env)?,
+            email_in_token: env.parse(&TOKEN_CLAIM_EMAIL)?,
+            role_on_register: role_on_register(env, guarded)?,
             fixed_code: fixed_code(env, environment)?,
             password_profile: env.parse(&PASSWORD_PROFILE)?,
             password_history: match env.parse(&ENABLE_PASSWORD_HISTORY)? {
@@ -322,6 +342,15 @@ impl std::str::FromStr for WhenFull {
 fn rate(env: &Env, setting: &Setting) -> Result<Option<Rate>, ConfigError> {
     let Limit(rate) = env.parse(setting)?;
     Ok(rate)
+}
+
+/// Identity spec C2: where it matters nobody makes themselves an admin.
+fn role_on_register(env: &Env, guarded: bool) -> Result<bool, ConfigError> {
+    let allowed = env.parse(&ROLE_ON_REGISTER)?;
+    if allowed && guarded {
+        return Err(ConfigError::new(ROLE_ON_REGISTER.name, "is allowed only in development and test"));
+    }
+    Ok(allowed)
 }
 
 /// Identity spec C24: a code that everyone knows exists in tests only; anywhere else the start is refused.
@@ -442,6 +471,29 @@ mod tests {
         assert_eq!(with(&[("ENVIRONMENT", "production")]).unwrap_err().name, PUBLIC_URL.name);
         let site = [("ENVIRONMENT", "production"), ("PUBLIC_URL", "https://learn.example/")];
         assert_eq!(with(&site).unwrap().public_url, "https://learn.example");
+    }
+
+    #[test]
+    fn c2_a_role_of_ones_own_choosing_is_for_development_and_test() {
+        let read_in = |environment| read(&[("ENVIRONMENT", environment), (ROLE_ON_REGISTER.name, "true")]);
+        assert!(
+            read_in("development").unwrap().role_on_register && read_in("test").unwrap().role_on_register
+        );
+        assert!(!read(&[]).unwrap().role_on_register);
+        for environment in ["staging", "production"] {
+            assert_eq!(read_in(environment).unwrap_err().name, ROLE_ON_REGISTER.name);
+        }
+    }
+
+    #[test]
+    fn an_issuer_is_a_name_or_a_url_that_documents_can_hang_from() {
+        for good in ["lectern", "https://learn.example.org", "http://127.0.0.1:3000/base"] {
+            assert_eq!(read(&[("JWT_ISSUER", good)]).unwrap().issuer, good);
+        }
+        for bad in ["https://learn.example.org/", "https://a.org?x", "urn:a", "two words", "https://a.org#b"]
+        {
+            assert_eq!(read(&[("JWT_ISSUER", bad)]).unwrap_err().name, "JWT_ISSUER", "{bad}");
+        }
     }
 
     #[test]

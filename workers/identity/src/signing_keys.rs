@@ -7,7 +7,7 @@ use anyhow::{Context, anyhow};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
-use lectern_core::jwt::{self, Claims};
+use lectern_core::jwt::{self, BadToken, Claims};
 use lectern_core::{Call, Clock, Outcome};
 use lectern_subjects::identity::{GetJwks, Jwk, Jwks};
 use ring::signature::{Ed25519KeyPair, KeyPair};
@@ -77,6 +77,16 @@ impl KeyRing {
     pub fn sign(&self, claims: &Claims, now: DateTime<Utc>) -> anyhow::Result<String> {
         let key = self.keys.iter().find(|key| key.not_before <= now).context("no signing key is in force")?;
         Ok(jwt::sign(claims, &key.kid, &key.pkcs8)?)
+    }
+
+    /// Verifies an access token by the keys in force, everything but revocation.
+    ///
+    /// # Errors
+    /// [`BadToken`].
+    pub fn verify(&self, token: &str, issuer: &str) -> Result<Claims, BadToken> {
+        let kid = jwt::key_id(token)?;
+        let key = self.keys.iter().find(|key| key.kid == kid).ok_or(BadToken::UnknownKey)?;
+        jwt::verify(token, &jwt::public_key(&URL_SAFE_NO_PAD.encode(&key.public))?, issuer)
     }
 
     fn jwks(&self) -> Jwks {

@@ -23,6 +23,7 @@ const AUDITED: &[(&str, &str)] = &[
     ("svc.identity.v1.sessions.revoke", "session.revoked"),
     ("svc.identity.v1.sessions.revoke_others", "session.revoked"),
     ("svc.identity.v1.privacy.erase", "user.deleted"),
+    ("svc.identity.v1.token.revoke", "user.logged_out"),
     ("svc.identity.v1.auth.password_reset", "user.password_changed"),
     ("svc.identity.v1.users.password_change", "user.password_changed"),
     ("svc.courses.v1.courses.create", "course.created"),

@@ -16,6 +16,7 @@ mod session_limit;
 mod sessions;
 mod sign_in;
 mod suspicion;
+mod token_endpoints;
 mod tokens;
 mod verification;
 mod world;

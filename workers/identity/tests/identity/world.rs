@@ -109,7 +109,9 @@ impl World {
         let core =
             lectern_core::App::new("identity", database.pool().unwrap(), bus.clone(), self.clock.clone());
         let app = lectern_identity::app(core, &env).await.expect("identity starts");
-        let tokens = TokenCheck::new(bus, self.clock.clone(), Revocations::new(Duration::from_secs(1800)));
+        let issuer = lectern_core::jwt::issuer(&env).expect("an issuer");
+        let revocations = Revocations::new(Duration::from_secs(1800));
+        let tokens = TokenCheck::new(bus, self.clock.clone(), revocations).issued_by(&issuer);
         let process = Process {
             instance: self.clock.new_id().to_string(),
             health: Health::default(),
@@ -343,6 +345,7 @@ pub fn register(email: &str) -> Register {
         business_number: None,
         industry: None,
         region: None,
+        role: None,
     }
 }
 

@@ -143,6 +143,8 @@ impl World {
             uv: 1,
             auth_time: now,
             amr: vec!["pwd".to_owned()],
+            acr: Some("aal1".to_owned()),
+            email: None,
         };
         let token = jwt::sign(&claims, KID, &self.pkcs8).expect("a token");
         Person { id, tool: self.tool.with_token(token) }
@@ -259,5 +261,5 @@ async fn jwks(app: Identity, _call: Call, _req: GetJwks) -> Outcome<GetJwks> {
 }
 
 async fn check_token(_app: Identity, _call: Call, _req: CheckToken) -> Outcome<CheckToken> {
-    Ok(TokenState { active: true })
+    Ok(TokenState { active: true, reason: None })
 }

@@ -181,6 +181,8 @@ impl World {
             uv: 1,
             auth_time: now,
             amr: vec!["pwd".to_owned()],
+            acr: Some("aal1".to_owned()),
+            email: None,
         };
         let token = jwt::sign(&claims, KID, &self.pkcs8).expect("a token");
         Person { id, tool: self.tool.with_token(token) }
@@ -329,5 +331,5 @@ async fn jwks(app: Identity, _: Call, _: GetJwks) -> Outcome<GetJwks> {
 }
 
 async fn check_token(_: Identity, _: Call, _: CheckToken) -> Outcome<CheckToken> {
-    Ok(TokenState { active: true })
+    Ok(TokenState { active: true, reason: None })
 }
