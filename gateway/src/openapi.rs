@@ -84,7 +84,7 @@ fn operation(route: &Route, info: &RequestInfo, generator: &mut SchemaGenerator)
         }));
     }
     let mut operation = json!({
-        "operationId": info.subject.trim_start_matches("svc.").replace(".v1.", ".").replace('.', "_"),
+        "operationId": operation_id(route),
         "summary": info.summary.trim(),
         "tags": [info.service()],
         "x-nats-subject": info.subject,
@@ -110,6 +110,17 @@ fn operation(route: &Route, info: &RequestInfo, generator: &mut SchemaGenerator)
         });
     }
     operation
+}
+
+/// `courses_create` of `svc.courses.v1.courses.create`; a second method on the same path says which it is.
+fn operation_id(route: &Route) -> String {
+    let id = route.subject.trim_start_matches("svc.").replace(".v1.", ".").replace('.', "_");
+    let first = ROUTES.iter().find(|other| other.subject == route.subject && other.path == route.path);
+    if first.is_none_or(|first| first.method == route.method) {
+        id
+    } else {
+        format!("{id}_{}", route.method.to_ascii_lowercase())
+    }
 }
 
 /// A request's schema without the fields that stand in the path.

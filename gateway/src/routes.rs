@@ -16,7 +16,9 @@ use lectern_subjects::enrollment::{
     ListEnrollments, ListPlans, ListSubscriptions, Subscribe, UpdateSubscription,
 };
 use lectern_subjects::identity::{
-    CheckToken, CreateUser, GetJwks, GetMe, Login, Logout, Refresh, Register, ResendVerification, VerifyEmail,
+    ChangeEmail, CheckToken, ConfirmEmail, CreateUser, GetAccount, GetJwks, GetMe, ListAuthSessions,
+    ListLoginHistory, Login, Logout, Refresh, Register, ResendVerification, RevokeAuthSession,
+    RevokeOtherAuthSessions, UpdateMe, VerifyEmail,
 };
 use lectern_subjects::notifications::{ListNotices, ReadNotice};
 use lectern_subjects::playback::{
@@ -64,6 +66,16 @@ pub static ROUTES: &[Route] = &[
     route::<Refresh>("POST", "/api/v1/auth/refresh", 200),
     route::<Logout>("POST", "/api/v1/auth/logout", 200),
     route::<GetMe>("GET", "/api/v1/users/me", 200),
+    route::<GetAccount>("GET", "/api/v2/users/me", 200),
+    // seed 001 writes PUT; absent fields stay as they are in both
+    route::<UpdateMe>("PATCH", "/api/v1/users/me", 200),
+    route::<UpdateMe>("PUT", "/api/v1/users/me", 200),
+    route::<ChangeEmail>("POST", "/api/v1/users/me/email", 202),
+    route::<ConfirmEmail>("POST", "/api/v1/users/me/email/confirm", 200),
+    route::<ListAuthSessions>("GET", "/api/v1/users/me/sessions", 200),
+    route::<RevokeAuthSession>("DELETE", "/api/v1/users/me/sessions/{sid}", 200),
+    route::<RevokeOtherAuthSessions>("DELETE", "/api/v1/users/me/sessions", 200),
+    route::<ListLoginHistory>("GET", "/api/v1/users/me/login-history", 200),
     route::<CreateUser>("POST", "/api/v1/admin/users", 201),
     route::<GetJwks>("GET", "/.well-known/jwks.json", 200),
     // courses

@@ -3,6 +3,8 @@
 mod account;
 mod admin;
 mod check;
+mod profile;
+mod session;
 mod sign_in;
 mod token;
 
@@ -10,10 +12,12 @@ use chrono::{DateTime, Utc};
 
 pub use self::account::*;
 pub use self::admin::*;
+pub use self::profile::*;
+pub use self::session::*;
 pub use self::sign_in::*;
 pub use self::token::*;
 use crate::id::{AuthSessionId, UserId};
-use crate::{Access, Permission, Role, facts, refusals, requests};
+use crate::{Access, Page, Permission, Role, facts, refusals, requests};
 
 refusals! {
     /// How identity refuses (seed 001's codes, `spec/protocols.md` for the added ones).
@@ -78,6 +82,22 @@ requests! { IdentityRefusal;
     "svc.identity.v1.auth.logout" Access::User, Unkeyed Logout => Message;
     /// The caller's own account.
     "svc.identity.v1.users.me_get" Access::User, Read GetMe => User;
+    /// Change the caller's own account.
+    "svc.identity.v1.users.me_update" Access::User, Write UpdateMe => User, shape { "role" => RoleNotAssignable, "roles" => RoleNotAssignable };
+    /// The caller's own account, in full.
+    "svc.identity.v2.users.me_get" Access::User, Read GetAccount => Account;
+    /// Ask for another e-mail address; a code is mailed to it.
+    "svc.identity.v1.users.email_change" Access::User, Write ChangeEmail => Message, shape { "email" => InvalidEmailFormat };
+    /// Change the e-mail address to the one that the code was mailed to.
+    "svc.identity.v1.users.email_confirm" Access::User, Write ConfirmEmail => User;
+    /// The caller's sign-ins and sign-outs, newest first.
+    "svc.identity.v1.users.login_history" Access::User, Read ListLoginHistory => Page<LoginRecord>;
+    /// The caller's live sessions, newest first.
+    "svc.identity.v1.sessions.list" Access::User, Read ListAuthSessions => Page<AuthSession>;
+    /// End one of the caller's sessions.
+    "svc.identity.v1.sessions.revoke" Access::User, Unkeyed RevokeAuthSession => Message;
+    /// End all of the caller's sessions but this one.
+    "svc.identity.v1.sessions.revoke_others" Access::User, Unkeyed RevokeOtherAuthSessions => Message;
     /// The public keys that verify access tokens (RFC 7517).
     "svc.identity.v1.token.jwks" Access::Public, Read GetJwks => Jwks;
     /// Whether an access token's session is still good.
@@ -95,6 +115,20 @@ facts! {
         role: Role,
         /// When.
         created_at: DateTime<Utc>,
+    }
+    /// A user changed what their account says of them. Read it with `users.me_get`: what it says is no fact's to carry.
+    UserUpdated "evt.identity.v1.user.updated" by user_id {
+        /// The user.
+        user_id: UserId,
+        /// The names of the fields that differ now.
+        updated_fields: Vec<String>,
+        /// When.
+        updated_at: DateTime<Utc>,
+    }
+    /// An account has another e-mail address, which is verified.
+    UserEmailChanged "evt.identity.v1.user.email_changed" by user_id {
+        /// The user.
+        user_id: UserId,
     }
     /// The e-mail address was verified.
     UserEmailVerified "evt.identity.v1.user.email_verified" by user_id {

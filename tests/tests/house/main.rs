@@ -1,6 +1,7 @@
 //! What the house must show, through its public doors: HTTP, the bus, the mailbox. A database is looked into only to
 //! count what a refusal left behind.
 
+mod account;
 mod authorisation;
 mod bad_input;
 mod bad_route;
@@ -25,4 +26,5 @@ mod shared;
 mod timers;
 mod uploads;
 mod way;
+mod way_account;
 mod way_steps;

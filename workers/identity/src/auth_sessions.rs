@@ -3,12 +3,14 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use lectern_core::Tx;
+use lectern_core::call::ClientInfo;
 use lectern_subjects::id::{AuthSessionId, UserId};
 use lectern_subjects::identity::SessionRevoked;
 use sqlx::{query, query_scalar};
 
 use crate::account;
 use crate::app::{App, Fault};
+use crate::device;
 use crate::tokens::RefreshHash;
 
 /// The handler puts a revocation into the bucket itself; after this long the sweep does.
@@ -41,25 +43,30 @@ impl Reason {
     }
 }
 
-/// Opens a session with its first refresh token. The caller holds the lock of the user's row.
+/// Opens a session with its first refresh token; `client` is from where. The caller holds the lock of the user's row.
 pub(crate) async fn open(
     tx: &mut Tx,
     app: &App,
     user: UserId,
     refresh: RefreshHash,
+    client: &ClientInfo,
 ) -> Result<AuthSessionId, Fault> {
     let (now, settings) = (tx.now(), app.settings());
     let sid: AuthSessionId = app.new_id();
     let idle = now + settings.idle_life.min(settings.absolute_life);
     query!(
         "INSERT INTO identity.auth_sessions
-             (sid, kind, user_id, created_at, last_seen_at, expires_at_idle, expires_at_abs, amr)
-         VALUES ($1, 'user', $2, $3, $3, $4, $5, '{pwd}')",
+             (sid, kind, user_id, created_at, last_seen_at, expires_at_idle, expires_at_abs, ip_last, user_agent,
+              device_name, amr)
+         VALUES ($1, 'user', $2, $3, $3, $4, $5, $6, $7, $8, '{pwd}')",
         sid.0,
         user.0,
         now,
         idle,
         now + settings.absolute_life,
+        client.address.map(|address| address.to_string()),
+        client.agent.as_deref(),
+        client.agent.as_deref().and_then(device::name),
     )
     .execute(&mut **tx)
     .await?;

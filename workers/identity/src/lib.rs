@@ -15,18 +15,27 @@ mod account;
 mod app;
 mod attempts;
 mod auth_sessions;
+mod device;
+mod email_change;
+mod email_confirm;
 mod login;
+mod login_history;
 mod logout;
 mod mail;
 mod me;
+mod me_update;
+mod pages;
 mod password;
 mod refresh;
 mod register;
 mod resend;
 mod revocation;
 mod service_token;
+mod sessions_list;
+mod sessions_revoke;
 mod settings;
 mod signing_keys;
+mod step_up;
 mod tidy;
 mod token_check;
 mod tokens;
@@ -60,6 +69,14 @@ pub fn service() -> Service<App> {
         .on(refresh::refresh)
         .on(logout::logout)
         .on(me::me)
+        .on(me::account)
+        .on(me_update::me_update)
+        .on(email_change::email_change)
+        .on(email_confirm::email_confirm)
+        .on(login_history::login_history)
+        .on(sessions_list::list)
+        .on(sessions_revoke::revoke)
+        .on(sessions_revoke::revoke_others)
         .on(signing_keys::jwks)
         .on(token_check::check)
         .on(user_create::user_create)

@@ -3,16 +3,17 @@
 
 use std::time::Instant;
 
-use lectern_core::{Call, Outcome, Tx};
+use lectern_core::{Call, Outcome};
 use lectern_subjects::Role;
 use lectern_subjects::id::UserId;
-use lectern_subjects::identity::{IdentityRefusal, Login, TokenPair, UserLoggedIn};
+use lectern_subjects::identity::{IdentityRefusal, Login, LoginAction, TokenPair, UserLoggedIn};
 use sqlx::query;
 
 use crate::account;
 use crate::app::{App, Fault};
 use crate::attempts::{self, Place};
 use crate::auth_sessions;
+use crate::login_history;
 use crate::password::Verdict;
 use crate::revocation;
 use crate::tokens::{self, Bearer};
@@ -94,7 +95,7 @@ async fn wrong(app: &App, call: &Call, place: Place, user: Option<UserId>) -> Re
     let reason = if user.is_some() { "invalid_password" } else { "user_not_found" };
     let mut tx = app.begin_patiently(call).await?;
     let locked = place.failed(app, &mut tx).await?;
-    record(&mut tx, app, user, Some(reason)).await?;
+    login_history::record(&mut tx, app, &call.client, LoginAction::Login, user, Some(reason)).await?;
     tx.commit_followed().await?;
     failed(reason);
     if locked {
@@ -137,7 +138,8 @@ async fn open_session(
         None
     };
     if let Some((refusal, reason)) = refusal {
-        record(&mut tx, app, Some(known.id), Some(reason)).await?;
+        login_history::record(&mut tx, app, &call.client, LoginAction::Login, Some(known.id), Some(reason))
+            .await?;
         tx.commit_followed().await?;
         failed(reason);
         return Err(refusal.into());
@@ -145,7 +147,7 @@ async fn open_session(
     tx.set_actor(Some(known.id));
     let ended = auth_sessions::make_room(&mut tx, app, known.id).await?;
     let (refresh_token, refresh_hash) = tokens::new_refresh(app.vault()).map_err(Fault::Broken)?;
-    let sid = auth_sessions::open(&mut tx, app, known.id, refresh_hash).await?;
+    let sid = auth_sessions::open(&mut tx, app, known.id, refresh_hash, &call.client).await?;
     let signed_in = query!(
         "UPDATE identity.users
          SET last_login_at = $2, version = version + 1, password_hash = COALESCE($3, password_hash)
@@ -156,7 +158,7 @@ async fn open_session(
     )
     .fetch_one(&mut *tx)
     .await?;
-    record(&mut tx, app, Some(known.id), None).await?;
+    login_history::record(&mut tx, app, &call.client, LoginAction::Login, Some(known.id), None).await?;
     tx.announce(&UserLoggedIn { user_id: known.id, sid, timestamp: now }, signed_in.version).await?;
     let bearer = Bearer {
         user: known.id,
@@ -179,27 +181,6 @@ async fn open_session(
 async fn rehash(app: &App, call: &Call, password: &str) -> Option<String> {
     let salt = app.vault().random().ok()?;
     app.hashing().hash(password, salt, app.time_left(call)).await.ok()
-}
-
-async fn record(
-    tx: &mut Tx,
-    app: &App,
-    user: Option<UserId>,
-    failure_reason: Option<&str>,
-) -> Result<(), sqlx::Error> {
-    let (id, now): (uuid::Uuid, _) = (app.new_id(), tx.now());
-    query!(
-        "INSERT INTO identity.login_history (id, user_id, action, success, failure_reason, created_at)
-         VALUES ($1, $2, 'login', $3, $4, $5)",
-        id,
-        user.map(|user| user.0),
-        failure_reason.is_none(),
-        failure_reason,
-        now
-    )
-    .execute(&mut **tx)
-    .await
-    .map(drop)
 }
 
 fn failed(reason: &'static str) {

@@ -1,18 +1,17 @@
 //! Sign-out (`spec/protocols.md` P3): answered only after every role can know of it.
 
 use lectern_core::{Call, Outcome};
-use lectern_subjects::identity::{IdentityRefusal, Logout, Message, UserLoggedOut};
+use lectern_subjects::identity::{IdentityRefusal, LoginAction, Logout, Message, UserLoggedOut};
 use sqlx::query;
 
 use crate::app::App;
 use crate::auth_sessions::{self, Reason};
-use crate::{account, revocation};
+use crate::{account, login_history, revocation};
 
 /// Ends this session, or all of the caller's. Repeating it, after a 503 for example, tells the bucket again.
 pub async fn logout(app: App, call: Call, req: Logout) -> Outcome<Logout> {
     let caller = call.user()?;
     let mut tx = app.begin_patiently(&call).await?;
-    let now = tx.now();
     query!("SELECT id FROM identity.users WHERE id = $1 FOR NO KEY UPDATE", caller.user.0)
         .fetch_optional(&mut *tx)
         .await?
@@ -22,16 +21,8 @@ pub async fn logout(app: App, call: Call, req: Logout) -> Outcome<Logout> {
     if !ended.is_empty() {
         let version = account::next_version(&mut tx, caller.user).await?;
         tx.announce(&UserLoggedOut { user_id: caller.user, sid: caller.sid }, version).await?;
-        let id: uuid::Uuid = app.new_id();
-        query!(
-            "INSERT INTO identity.login_history (id, user_id, action, success, created_at)
-             VALUES ($1, $2, 'logout', true, $3)",
-            id,
-            caller.user.0,
-            now
-        )
-        .execute(&mut *tx)
-        .await?;
+        let (client, user) = (&call.client, Some(caller.user));
+        login_history::record(&mut tx, &app, client, LoginAction::Logout, user, None).await?;
     }
     let message = tx.commit(Message { message: "Successfully logged out".to_owned() }).await?;
     if !ended.contains(&caller.sid) {

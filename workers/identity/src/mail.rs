@@ -39,6 +39,29 @@ impl Letter {
         }
     }
 
+    /// The code that shows that the address is read that an account is to have.
+    pub fn new_address(to: &str, code: &str, minutes: i64) -> Letter {
+        Letter {
+            to: to.to_owned(),
+            subject: "Confirm your new e-mail address".to_owned(),
+            text: format!(
+                "Your confirmation code is {code}. It is good for {minutes} minutes.\n\n\
+                 If you did not ask to use this address, ignore this letter and tell nobody the code."
+            ),
+        }
+    }
+
+    /// To the address that an account had until now.
+    pub fn address_changed(to: &str) -> Letter {
+        Letter {
+            to: to.to_owned(),
+            subject: "Your e-mail address was changed".to_owned(),
+            text: "Your account has another e-mail address from now on; letters no longer go to this one.\n\nIf you \
+                   did not do this, somebody else uses your account: write to us."
+                .to_owned(),
+        }
+    }
+
     /// Somebody used a refresh token that was used before.
     pub fn reuse_detected(to: &str) -> Letter {
         Letter {

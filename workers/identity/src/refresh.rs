@@ -95,7 +95,7 @@ async fn exchange(app: &App, call: &Call, hash: &RefreshHash) -> Result<Exchange
     let (refresh_token, child) = tokens::new_refresh(app.vault()).map_err(Fault::Broken)?;
     let now = tx.now();
     let pair = tokens::pair(app, &ring, &token.bearer, token.sid, token.auth_time, refresh_token, now)?;
-    hand_down(&mut tx, app, hash, &token, &child, &pair).await?;
+    hand_down(&mut tx, app, call, hash, &token, &child, &pair).await?;
     Ok(Exchanged::Rotated(tx.commit(pair).await?))
 }
 
@@ -175,6 +175,7 @@ async fn consume(tx: &mut Tx, hash: &RefreshHash) -> Result<bool, sqlx::Error> {
 async fn hand_down(
     tx: &mut Tx,
     app: &App,
+    call: &Call,
     hash: &RefreshHash,
     token: &Presented,
     child: &RefreshHash,
@@ -212,10 +213,12 @@ async fn hand_down(
         .await?;
     }
     query!(
-        "UPDATE identity.auth_sessions SET last_seen_at = $2, expires_at_idle = $3 WHERE sid = $1",
+        "UPDATE identity.auth_sessions
+         SET last_seen_at = $2, expires_at_idle = $3, ip_last = COALESCE($4, ip_last) WHERE sid = $1",
         token.sid.0,
         now,
-        expires_at
+        expires_at,
+        call.client.address.map(|address| address.to_string())
     )
     .execute(&mut **tx)
     .await?;

@@ -1,6 +1,6 @@
 //! Nothing of the contract is left out: one handler and one route (or a stated reason) per request.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lectern::roles;
 use lectern_gateway::routes::{NO_ROUTE, ROUTES};
@@ -23,10 +23,14 @@ fn every_request_has_exactly_one_handler() {
 #[test]
 fn every_request_has_exactly_one_route_or_a_reason() {
     for request in lectern_subjects::requests() {
-        let routes =
-            ROUTES.iter().filter(|route| route.successor.is_none() && route.subject == request.subject);
+        // PUT and PATCH may stand for the same request, at the same path
+        let routes: BTreeSet<&str> = ROUTES
+            .iter()
+            .filter(|route| route.successor.is_none() && route.subject == request.subject)
+            .map(|route| route.path)
+            .collect();
         let reasons = NO_ROUTE.iter().filter(|(subject, _)| *subject == request.subject);
-        let (routes, reasons) = (routes.count(), reasons.count());
+        let (routes, reasons) = (routes.len(), reasons.count());
         assert_eq!(routes + reasons, 1, "{}: {routes} routes, {reasons} reasons for none", request.subject);
     }
     for (subject, reason) in NO_ROUTE {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_nats::jetstream::kv;
 use async_nats::jetstream::stream;
 use lectern_core::bus::{Bus, BusConfig, Outgoing, refusal_status};
+use lectern_core::call::ClientInfo;
 use lectern_core::health::Health;
 use lectern_core::pg;
 use lectern_core::revocation::{BUCKET, Revocations, session_key};
@@ -137,11 +138,22 @@ impl World {
 
     /// Sends one request with a deadline that a slow machine keeps.
     pub async fn ask<R: Request>(&self, request: &R, token: Option<&str>) -> Result<R::Reply, Box<Refusal>> {
-        let outgoing = Outgoing {
+        self.ask_with(request, token, |_| {}).await
+    }
+
+    /// The same with other headers.
+    pub async fn ask_with<R: Request>(
+        &self,
+        request: &R,
+        token: Option<&str>,
+        dress: impl FnOnce(&mut Outgoing),
+    ) -> Result<R::Reply, Box<Refusal>> {
+        let mut outgoing = Outgoing {
             token: token.map(Into::into),
             deadline: self.clock.now() + Duration::from_secs(50),
             ..Outgoing::own(&self.clock)
         };
+        dress(&mut outgoing);
         let body = serde_json::to_vec(request).unwrap();
         let answer = match self.bus.request(R::SUBJECT, R::EFFECT, &outgoing, body.into()).await {
             Ok(answer) => answer,
@@ -187,6 +199,14 @@ impl World {
 
     pub async fn logs_in(&self, email: &str) -> TokenPair {
         self.ok(&login(email, PASSWORD), None).await
+    }
+
+    /// Signs in with a program, from an address.
+    pub async fn logs_in_from(&self, email: &str, address: &str, agent: &str) -> TokenPair {
+        let client = ClientInfo::new(Some(address.parse().unwrap()), Some(agent));
+        let signed_in =
+            self.ask_with(&login(email, PASSWORD), None, |outgoing| outgoing.client = client).await;
+        signed_in.unwrap_or_else(|refusal| panic!("not signed in: {}", refusal.body))
     }
 
     pub async fn refreshes(&self, pair: &TokenPair) -> Result<TokenPair, String> {
@@ -252,6 +272,27 @@ impl World {
              WHERE subject LIKE 'evt.identity.v1.{fact}.%'"
         ))
         .await
+    }
+
+    /// The facts of one kind, published or not.
+    pub async fn facts(&self, fact: &str) -> Vec<serde_json::Value> {
+        self.messages(&format!("evt.identity.v1.{fact}.%")).await
+    }
+
+    /// The audit entries of one kind, published or not.
+    pub async fn audited(&self, event_type: &str) -> Vec<serde_json::Value> {
+        self.messages(&format!("audit.identity.v1.{event_type}.%")).await
+    }
+
+    async fn messages(&self, subjects: &str) -> Vec<serde_json::Value> {
+        let sql = format!(
+            "SELECT jsonb_agg(convert_from(payload, 'UTF8')::jsonb ORDER BY id) FROM (
+                 SELECT id, subject, payload FROM identity.outbox
+                 UNION SELECT id, subject, payload FROM identity.outbox_archive) AS all_of_them
+             WHERE subject LIKE '{subjects}'"
+        );
+        let text = self.db.value(&sql).await.unwrap();
+        text.map(|text| serde_json::from_str(&text).unwrap()).unwrap_or_default()
     }
 
     /// Whether the bucket says right now that the session is ended.
