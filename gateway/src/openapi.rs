@@ -112,9 +112,14 @@ fn operation(route: &Route, info: &RequestInfo, generator: &mut SchemaGenerator)
     operation
 }
 
-/// `courses_create` of `svc.courses.v1.courses.create`; a second method on the same path says which it is.
+/// `courses_create` of `svc.courses.v1.courses.create`; a second method on the same path says which it is, and an alias is
+/// called after its path.
 fn operation_id(route: &Route) -> String {
     let id = route.subject.trim_start_matches("svc.").replace(".v1.", ".").replace('.', "_");
+    if route.successor.is_some() {
+        let path = route.path.trim_matches('/').replace(['{', '}'], "").replace(['/', '-'], "_");
+        return format!("{}_{path}", route.method.to_ascii_lowercase());
+    }
     let first = ROUTES.iter().find(|other| other.subject == route.subject && other.path == route.path);
     if first.is_none_or(|first| first.method == route.method) {
         id

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::routing::{MethodFilter, MethodRouter, get, patch, post};
+use lectern_core::bus::DEFAULT_DEADLINE;
 use lectern_subjects::content::{AdvanceUpload, CompleteUpload};
 use lectern_subjects::content::{CreateUpload, GetAsset, GetUpload};
 use lectern_subjects::courses::{
@@ -16,9 +18,10 @@ use lectern_subjects::enrollment::{
     ListEnrollments, ListPlans, ListSubscriptions, Subscribe, UpdateSubscription,
 };
 use lectern_subjects::identity::{
-    ChangeEmail, CheckToken, ConfirmEmail, CreateUser, GetAccount, GetJwks, GetMe, ListAuthSessions,
-    ListLoginHistory, Login, Logout, Refresh, Register, ResendVerification, RevokeAuthSession,
-    RevokeOtherAuthSessions, UpdateMe, VerifyEmail,
+    ChangeEmail, CheckToken, ConfirmEmail, CreateUser, DeleteUser, DisableUser, EnableUser, GetAccount,
+    GetJwks, GetMe, GetUser, ListAuthSessions, ListLoginHistory, ListUserSessions, ListUsers, Login, Logout,
+    Refresh, Register, ResendVerification, RevokeAllSessions, RevokeAuthSession, RevokeOtherAuthSessions,
+    RevokeUserSessions, RotateKeys, SetRole, UnlockUser, UpdateMe, UpdateUser, VerifyEmail,
 };
 use lectern_subjects::notifications::{ListNotices, ReadNotice};
 use lectern_subjects::playback::{
@@ -43,7 +46,24 @@ pub struct Route {
     pub(crate) check: fn(&[u8]) -> Result<(), lectern_subjects::decode::BadShape>,
     /// Set on an alias that a seed documents: where its successor is.
     pub successor: Option<&'static str>,
+    /// How long a client waits for the answer at most.
+    pub(crate) deadline: Duration,
 }
+
+impl Route {
+    /// The same for another path, which a seed documents.
+    const fn instead_of(self, successor: &'static str) -> Route {
+        Route { successor: Some(successor), ..self }
+    }
+
+    /// The same with more time.
+    const fn within(self, deadline: Duration) -> Route {
+        Route { deadline, ..self }
+    }
+}
+
+/// Seed 001 gives making an account this long (I-030).
+const TIME_TO_CREATE: Duration = Duration::from_secs(10);
 
 const fn route<R: Request>(method: &'static str, path: &'static str, status: u16) -> Route {
     Route {
@@ -53,6 +73,7 @@ const fn route<R: Request>(method: &'static str, path: &'static str, status: u16
         status,
         check: |body| decode::<R>(body).map(drop),
         successor: None,
+        deadline: DEFAULT_DEADLINE,
     }
 }
 
@@ -76,7 +97,22 @@ pub static ROUTES: &[Route] = &[
     route::<RevokeAuthSession>("DELETE", "/api/v1/users/me/sessions/{sid}", 200),
     route::<RevokeOtherAuthSessions>("DELETE", "/api/v1/users/me/sessions", 200),
     route::<ListLoginHistory>("GET", "/api/v1/users/me/login-history", 200),
-    route::<CreateUser>("POST", "/api/v1/admin/users", 201),
+    route::<CreateUser>("POST", "/api/v1/admin/users", 201).within(TIME_TO_CREATE),
+    route::<CreateUser>("POST", "/api/v1/users", 201)
+        .within(TIME_TO_CREATE)
+        .instead_of("/api/v1/admin/users"),
+    route::<ListUsers>("GET", "/api/v1/users", 200),
+    route::<GetUser>("GET", "/api/v1/users/{id}", 200),
+    route::<UpdateUser>("PATCH", "/api/v1/users/{id}", 200),
+    route::<DeleteUser>("DELETE", "/api/v1/users/{id}", 200),
+    route::<SetRole>("PUT", "/api/v1/users/{id}/role", 200),
+    route::<DisableUser>("POST", "/api/v1/admin/users/{id}/disable", 200),
+    route::<EnableUser>("POST", "/api/v1/admin/users/{id}/enable", 200),
+    route::<UnlockUser>("POST", "/api/v1/admin/users/{id}/unlock", 200),
+    route::<ListUserSessions>("GET", "/api/v1/admin/users/{id}/sessions", 200),
+    route::<RevokeUserSessions>("DELETE", "/api/v1/admin/users/{id}/sessions", 200),
+    route::<RevokeAllSessions>("POST", "/api/v1/admin/sessions/revoke-all", 202),
+    route::<RotateKeys>("POST", "/api/v1/admin/keys/rotate", 200),
     route::<GetJwks>("GET", "/.well-known/jwks.json", 200),
     // courses
     route::<CreateCourse>("POST", "/api/v1/courses", 201),

@@ -1,13 +1,13 @@
 //! Accounts: how one is made, on every road, and how it is shown.
 
 use chrono::{DateTime, Utc};
-use lectern_core::{Error, Tx};
+use lectern_core::{Call, Error, Tx};
 use lectern_subjects::Role;
 use lectern_subjects::id::UserId;
 use lectern_subjects::identity::{Account, IdentityRefusal, Register, User};
 use sqlx::{PgConnection, PgExecutor, PgPool, query, query_scalar};
 
-use crate::app::Fault;
+use crate::app::{App, Fault};
 use crate::vault::Vault;
 
 /// An account that is to be made.
@@ -123,16 +123,11 @@ pub(crate) async fn show_full(
     .fetch_optional(database)
     .await?;
     let Some(row) = row else { return Ok(None) };
-    let open = |column: &str, sealed: Option<Vec<u8>>| -> Result<Option<String>, Fault> {
-        let Some(sealed) = sealed else { return Ok(None) };
-        let plain = vault.open(&place(column, id), &sealed).map_err(Fault::Broken)?;
-        Ok(Some(String::from_utf8(plain)?))
-    };
     let user = User {
         id,
         email: row.email,
         name: row.name,
-        phone: open("phone", row.phone_sealed)?,
+        phone: phone(vault, id, row.phone_sealed)?,
         role: row.role,
         roles: row.roles,
         is_active: row.is_active,
@@ -144,7 +139,7 @@ pub(crate) async fn show_full(
     Ok(Some(Account {
         user,
         business_type: row.business_type,
-        business_number: open("business_number", row.business_number_sealed)?,
+        business_number: open(vault, "business_number", id, row.business_number_sealed)?,
         industry: row.industry,
         region: row.region,
         locale: row.locale,
@@ -189,11 +184,50 @@ pub(crate) async fn lock(tx: &mut Tx, id: UserId) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Locks an account until the transaction's end and shows it, for staff who are to change it.
+///
+/// # Errors
+/// USER_1101, and COMMON_0011 when `If-Match` names another version.
+pub(crate) async fn locked(tx: &mut Tx, app: &App, call: &Call, id: UserId) -> Result<Account, Fault> {
+    lock(tx, id).await?;
+    let account = show_full(&mut **tx, app.vault(), id).await?.ok_or(IdentityRefusal::UserNotFound)?;
+    call.expect_version(account.user.version)?;
+    Ok(account)
+}
+
+/// An account as a transaction has changed it.
+///
+/// # Errors
+/// USER_1101.
+pub(crate) async fn shown(tx: &mut Tx, app: &App, id: UserId) -> Result<User, Fault> {
+    let account = show_full(&mut **tx, app.vault(), id).await?;
+    Ok(account.ok_or(IdentityRefusal::UserNotFound)?.user)
+}
+
+/// The refusal of the constraint that keeps an admin; any other error is our fault.
+pub(crate) fn last_admin(error: sqlx::Error) -> Fault {
+    match Error::constraint(&error) {
+        Some("users_keep_an_admin") => IdentityRefusal::LastAdmin.into(),
+        _ => error.into(),
+    }
+}
+
 /// Counts one more change of an account: the version for the next fact about it.
 pub(crate) async fn next_version(tx: &mut Tx, id: UserId) -> Result<i64, sqlx::Error> {
     query_scalar!("UPDATE identity.users SET version = version + 1 WHERE id = $1 RETURNING version", id.0)
         .fetch_one(&mut **tx)
         .await
+}
+
+/// A phone number in plain.
+pub(crate) fn phone(vault: &Vault, id: UserId, sealed: Option<Vec<u8>>) -> Result<Option<String>, Fault> {
+    open(vault, "phone", id, sealed)
+}
+
+fn open(vault: &Vault, column: &str, id: UserId, sealed: Option<Vec<u8>>) -> Result<Option<String>, Fault> {
+    let Some(sealed) = sealed else { return Ok(None) };
+    let plain = vault.open(&place(column, id), &sealed).map_err(Fault::Broken)?;
+    Ok(Some(String::from_utf8(plain)?))
 }
 
 fn seal(vault: &Vault, column: &str, id: UserId, text: Option<&str>) -> Result<Option<Vec<u8>>, Fault> {

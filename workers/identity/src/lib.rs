@@ -9,6 +9,7 @@
 //! - A refresh token is consumed once and has one child (constraint `refresh_tokens_parent_hash_key`); whoever repeats it
 //!   within the grace gets the identical pair, whoever repeats it later ends the session.
 //! - After a sign-out was answered, every role can know that the session's tokens are void.
+//! - Somebody active is admin (triggers `users_keep_an_admin…`), however many admins remove each other at once.
 //! - Passwords, codes and tokens are stored as hashes, letters and private keys sealed; none of them is ever logged.
 
 mod account;
@@ -18,10 +19,13 @@ mod auth_sessions;
 mod device;
 mod email_change;
 mod email_confirm;
+mod erase;
+mod keys_rotate;
 mod login;
 mod login_history;
 mod logout;
 mod mail;
+mod mass_revocation;
 mod me;
 mod me_update;
 mod pages;
@@ -40,6 +44,14 @@ mod tidy;
 mod token_check;
 mod tokens;
 mod user_create;
+mod user_delete;
+mod user_get;
+mod user_role;
+mod user_sessions;
+mod user_switch;
+mod user_unlock;
+mod user_update;
+mod users_list;
 mod vault;
 mod verification;
 mod verify_email;
@@ -80,9 +92,22 @@ pub fn service() -> Service<App> {
         .on(signing_keys::jwks)
         .on(token_check::check)
         .on(user_create::user_create)
+        .on(users_list::users_list)
+        .on(user_get::user_get)
+        .on(user_update::user_update)
+        .on(user_delete::user_delete)
+        .on(user_role::set_role)
+        .on(user_switch::disable)
+        .on(user_switch::enable)
+        .on(user_unlock::unlock)
+        .on(user_sessions::list)
+        .on(user_sessions::revoke)
+        .on(mass_revocation::revoke_all)
+        .on(keys_rotate::keys_rotate)
         .sweep("signing_keys", signing_keys::REFRESH, signing_keys::refresh)
         .sweep("mail", mail::PACE, mail::deliver)
         .sweep("pending_revocations", TELL_PACE, revocation::tell_pending)
+        .sweep("mass_revocations", mass_revocation::PACE, mass_revocation::resume)
         .sweep("tidy", tidy::PACE, tidy::tidy)
         // the bucket that every role watches
         .publishes("$KV.revoked.>")

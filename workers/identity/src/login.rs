@@ -41,8 +41,7 @@ pub async fn login(app: App, call: Call, req: Login) -> Outcome<Login> {
 
 async fn sign_in(app: &App, call: &Call, req: &Login) -> Result<TokenPair, Fault> {
     let email = account::normal(&req.email);
-    let counter = app.vault().hash("sign-in account", &[email.as_bytes()]);
-    let place = attempts::take(app, call, counter).await.inspect_err(|fault| {
+    let place = attempts::take(app, call, counter(app, &email)).await.inspect_err(|fault| {
         if matches!(fault, Fault::Refused(_)) {
             failed("account_locked");
         }
@@ -66,6 +65,11 @@ async fn sign_in(app: &App, call: &Call, req: &Login) -> Result<TokenPair, Fault
             signed_in
         }
     }
+}
+
+/// The counter that wrong passwords for an address go to.
+pub(crate) fn counter(app: &App, email: &str) -> attempts::Account {
+    app.vault().hash("sign-in account", &[account::normal(email).as_bytes()])
 }
 
 async fn check_password(

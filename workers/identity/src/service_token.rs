@@ -10,6 +10,7 @@ use lectern_subjects::Role;
 use lectern_subjects::id::{AuthSessionId, UserId};
 use sqlx::{Connection, PgPool, query, query_scalar};
 
+use crate::keys_rotate::SLACK;
 use crate::signing_keys;
 use crate::vault::Vault;
 
@@ -55,6 +56,14 @@ pub async fn issue_service_token(
         principal.0,
         now,
         now + life
+    )
+    .execute(&mut *tx)
+    .await?;
+    // a key that is being replaced stays as long as this token lives; a rotation meanwhile waits for this transaction
+    query!(
+        "UPDATE identity.signing_keys SET retire_at = greatest(retire_at, $2) WHERE kid = $1 AND retire_at IS NOT NULL",
+        ring.kid(now)?,
+        now + life + SLACK
     )
     .execute(&mut *tx)
     .await?;

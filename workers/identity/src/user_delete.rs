@@ -1,0 +1,32 @@
+//! Staff delete an account (I-028).
+
+use lectern_core::{Call, Outcome};
+use lectern_subjects::identity::{DeleteUser, IdentityRefusal, Message};
+use serde_json::json;
+
+use crate::account;
+use crate::app::{App, Fault};
+use crate::auth_sessions::Reason;
+use crate::erase::erase_account;
+use crate::revocation;
+
+/// Deletes an account. Repeated, it is "no such user", and that too only when the bucket has the end of its tokens.
+pub async fn user_delete(app: App, call: Call, req: DeleteUser) -> Outcome<DeleteUser> {
+    let id = req.id;
+    let mut tx = app.begin_patiently(&call).await?;
+    match account::locked(&mut tx, &app, &call, id).await {
+        Err(Fault::Refused(gone)) if gone.refusal == IdentityRefusal::UserNotFound => {
+            drop(tx);
+            revocation::tell_all_of(&app, id).await?;
+            return Err(gone.into());
+        }
+        Err(fault) => return Err(fault),
+        Ok(_) => {}
+    }
+    erase_account(&mut tx, id, Reason::Admin).await?;
+    tx.audit("user.deleted", Some(id), json!({ "reason": "admin_action" })).await?;
+    let message = tx.commit(Message { message: "Account deleted".to_owned() }).await?;
+    revocation::tell_all_of(&app, id).await?;
+    tracing::info!(user = %id, "the account is deleted");
+    Ok(message)
+}
