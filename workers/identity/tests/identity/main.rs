@@ -2,11 +2,15 @@
 
 mod accounts;
 mod email_change;
+mod key_rotation;
 mod profile;
 mod refresh;
 mod revocation;
+mod roles;
 mod sessions;
 mod sign_in;
+mod staff_accounts;
+mod staff_sessions;
 mod tokens;
 mod verification;
 mod world;
