@@ -91,6 +91,9 @@ fn operation(route: &Route, info: &RequestInfo, generator: &mut SchemaGenerator)
         "parameters": parameters,
         "responses": responses(route, info, &reply.to_value(), &golden["reply"]),
     });
+    if route.successor.is_some() {
+        operation["deprecated"] = json!(true);
+    }
     if info.access != Access::Public {
         operation["security"] = json!([{ "BearerAuth": [] }]);
         operation["description"] = json!(format!("Access: {}.", access(info.access)));

@@ -44,8 +44,9 @@ pub struct ListUsers {
     #[garde(skip)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active: Option<bool>,
-    /// Only those whose e-mail address or name begins like this, in upper or lower case; 1 to 100 characters. For callers
-    /// who see both: it would tell others what they may not see.
+    /// Only those whose e-mail address or name begins like this, 1 to 100 characters; upper and lower case are the same, of
+    /// other letters than A to Z only where the database's locale knows them. For callers who see both: it would tell
+    /// others what they may not see.
     #[garde(length(chars, min = 1, max = 100))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub q: Option<String>,

@@ -6,6 +6,7 @@ mod completeness;
 mod database;
 mod documents;
 mod manifests;
+mod policy;
 mod source;
 
 use lectern_harness::StackOptions;

@@ -33,9 +33,8 @@ async fn p10_a_new_key_is_published_at_once_and_signs_when_every_verifier_can_kn
     assert_eq!((world.announced("keys.rotated").await, world.audited("keys.rotated").await.len()), (1, 1));
 
     // the minute passes
-    world.count(&format!(
-        "WITH moved AS (UPDATE identity.signing_keys SET not_before = now() WHERE kid = '{}' RETURNING 1) SELECT count(*) FROM moved",
-        rotated.kid)).await;
+    let passes = format!("UPDATE identity.signing_keys SET not_before = now() WHERE kid = '{}'", rotated.kid);
+    world.db.execute(&passes).await.unwrap();
     for _ in 0..600 {
         let after = world.logs_in("admin@example.org").await.access_token;
         if kid(&after) == rotated.kid {

@@ -76,9 +76,9 @@ async fn an_order_whose_process_died_is_carried_out_by_another() {
     let pair = world.logs_in("admin@example.org").await;
     let order = format!(
         "INSERT INTO identity.mass_revocations (id, began_before, asked_by, asked_at)
-         VALUES (gen_random_uuid(), now(), '{admin}', now()) RETURNING 1"
+         VALUES (gen_random_uuid(), now(), '{admin}', now())"
     );
-    world.count(&format!("WITH o AS ({order}) SELECT count(*) FROM o")).await;
+    world.db.execute(&order).await.unwrap();
     for _ in 0..600 {
         if world.count("SELECT count(*) FROM identity.mass_revocations WHERE done_at IS NOT NULL").await == 1
         {
