@@ -15,6 +15,19 @@ fn kid(token: &str) -> String {
     header(token)["kid"].as_str().unwrap().to_owned()
 }
 
+/// A verifier asks for keys that it does not know, at most every 10 s. It asked for the old one a moment ago: here the minute
+/// between publishing and signing was cut short.
+async fn is_accepted(world: &World, token: &str) {
+    for _ in 0..80 {
+        match world.ask(&GetMe {}, Some(token)).await {
+            Ok(_) => return,
+            Err(refusal) => assert_eq!(refusal.problem.error_code, "USER_1006"),
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    panic!("the new key's token is not accepted");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn p10_a_new_key_is_published_at_once_and_signs_when_every_verifier_can_know_it() {
     let world =
@@ -38,10 +51,9 @@ async fn p10_a_new_key_is_published_at_once_and_signs_when_every_verifier_can_kn
     for _ in 0..600 {
         let after = world.logs_in("admin@example.org").await.access_token;
         if kid(&after) == rotated.kid {
-            world.ok(&GetMe {}, Some(&after)).await;
+            is_accepted(&world, &after).await;
             // the old key's tokens stay good
-            world.ok(&GetMe {}, Some(&before)).await;
-            return;
+            return drop(world.ok(&GetMe {}, Some(&before)).await);
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
