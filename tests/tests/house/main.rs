@@ -23,6 +23,7 @@ mod revocation;
 mod road;
 mod rolling;
 mod shared;
+mod staff;
 mod timers;
 mod uploads;
 mod way;
