@@ -142,6 +142,10 @@ fn routes(openapi: &Value) -> BTreeMap<String, Route> {
     for (path, methods) in openapi["paths"].as_object().expect("paths") {
         for (method, operation) in methods.as_object().expect("methods") {
             let Some(subject) = operation["x-nats-subject"].as_str() else { continue };
+            // an alias that a seed documents
+            if operation["deprecated"] == true {
+                continue;
+            }
             let route = Route {
                 method: method.to_uppercase().parse().expect("a method"),
                 path: path.clone(),
