@@ -114,7 +114,10 @@ async fn forward(
         details: bad.details,
         retry_after_s: None,
     })?;
-    let outgoing = outgoing(gateway, &asker, &parts.headers)?;
+    let outgoing = Outgoing {
+        deadline: gateway.clock.now() + bound.route.deadline,
+        ..outgoing(gateway, &asker, &parts.headers)?
+    };
     let message = gateway
         .bus
         .request(bound.info.subject, bound.info.effect, &outgoing, body)

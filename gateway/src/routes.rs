@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::routing::{MethodFilter, MethodRouter, get, patch, post};
+use lectern_core::bus::DEFAULT_DEADLINE;
 use lectern_subjects::audit::{QueryEntries, VerifyEntries};
 use lectern_subjects::content::{AdvanceUpload, CompleteUpload};
 use lectern_subjects::content::{CreateUpload, GetAsset, GetUpload};
@@ -17,10 +19,12 @@ use lectern_subjects::enrollment::{
     ListEnrollments, ListPlans, ListSubscriptions, Subscribe, UpdateSubscription,
 };
 use lectern_subjects::identity::{
-    ChangeEmail, ChangePassword, CheckToken, ConfirmEmail, CreateUser, EraseMe, ForgotPassword, GetAccount,
-    GetAuditPrivate, GetErasure, GetJwks, GetMe, GetUserinfo, IntrospectToken, ListAuthSessions,
-    ListLoginHistory, Login, Logout, Refresh, Register, ResendVerification, ResetPassword, RevokeAuthSession,
-    RevokeByLink, RevokeOtherAuthSessions, RevokeToken, UpdateMe, VerifyEmail,
+    ChangeEmail, ChangePassword, CheckToken, ConfirmEmail, CreateUser, DeleteUser, DisableUser, EnableUser,
+    EraseMe, ForgotPassword, GetAccount, GetAuditPrivate, GetErasure, GetJwks, GetMe, GetUser, GetUserinfo,
+    IntrospectToken, ListAuthSessions, ListLoginHistory, ListUserSessions, ListUsers, Login, Logout, Refresh,
+    Register, ResendVerification, ResetPassword, RevokeAllSessions, RevokeAuthSession, RevokeByLink,
+    RevokeOtherAuthSessions, RevokeToken, RevokeUserSessions, RotateKeys, SetRole, UnlockUser, UpdateMe,
+    UpdateUser, VerifyEmail,
 };
 use lectern_subjects::notifications::{ListNotices, ReadNotice};
 use lectern_subjects::playback::{
@@ -49,6 +53,8 @@ pub struct Route {
     pub form: bool,
     /// Fields of the answer that are repeated under the name that a seed documents, as (ours, the seed's).
     pub repeated: &'static [(&'static str, &'static str)],
+    /// How long a client waits for the answer at most.
+    pub(crate) deadline: Duration,
 }
 
 /// How a row stands to the other rows of its request.
@@ -62,6 +68,9 @@ pub enum Standing {
     Alias(&'static str),
 }
 
+/// Seed 001 gives making an account this long (I-030).
+const TIME_TO_CREATE: Duration = Duration::from_secs(10);
+
 const fn route<R: Request>(method: &'static str, path: &'static str, status: u16) -> Route {
     Route {
         method,
@@ -72,6 +81,7 @@ const fn route<R: Request>(method: &'static str, path: &'static str, status: u16
         standing: Standing::Own,
         form: false,
         repeated: &[],
+        deadline: DEFAULT_DEADLINE,
     }
 }
 
@@ -82,6 +92,10 @@ impl Route {
 
     const fn alias_of(self, successor: &'static str) -> Route {
         Route { standing: Standing::Alias(successor), ..self }
+    }
+
+    const fn within(self, deadline: Duration) -> Route {
+        Route { deadline, ..self }
     }
 
     const fn or_form(self) -> Route {
@@ -120,9 +134,21 @@ pub static ROUTES: &[Route] = &[
     route::<RevokeAuthSession>("DELETE", "/api/v1/users/me/sessions/{sid}", 200),
     route::<RevokeOtherAuthSessions>("DELETE", "/api/v1/users/me/sessions", 200),
     route::<ListLoginHistory>("GET", "/api/v1/users/me/login-history", 200),
-    route::<CreateUser>("POST", "/api/v1/admin/users", 201),
     route::<EraseMe>("DELETE", "/api/v1/users/me", 202),
     route::<GetErasure>("GET", "/api/v1/admin/erasures/{id}", 200),
+    route::<CreateUser>("POST", "/api/v1/admin/users", 201).within(TIME_TO_CREATE),
+    route::<ListUsers>("GET", "/api/v1/users", 200),
+    route::<GetUser>("GET", "/api/v1/users/{id}", 200),
+    route::<UpdateUser>("PATCH", "/api/v1/users/{id}", 200),
+    route::<DeleteUser>("DELETE", "/api/v1/users/{id}", 200),
+    route::<SetRole>("PUT", "/api/v1/users/{id}/role", 200),
+    route::<DisableUser>("POST", "/api/v1/admin/users/{id}/disable", 200),
+    route::<EnableUser>("POST", "/api/v1/admin/users/{id}/enable", 200),
+    route::<UnlockUser>("POST", "/api/v1/admin/users/{id}/unlock", 200),
+    route::<ListUserSessions>("GET", "/api/v1/admin/users/{id}/sessions", 200),
+    route::<RevokeUserSessions>("DELETE", "/api/v1/admin/users/{id}/sessions", 200),
+    route::<RevokeAllSessions>("POST", "/api/v1/admin/sessions/revoke-all", 202),
+    route::<RotateKeys>("POST", "/api/v1/admin/keys/rotate", 200),
     route::<GetJwks>("GET", "/.well-known/jwks.json", 200),
     route::<IntrospectToken>("POST", "/oauth/introspect", 200).or_form(),
     route::<RevokeToken>("POST", "/oauth/revoke", 200).or_form(),
@@ -135,9 +161,11 @@ pub static ROUTES: &[Route] = &[
     route::<Refresh>("POST", "/user/v1/auth/refresh", 200).alias_of("/api/v1/auth/refresh"),
     route::<Logout>("POST", "/user/v1/auth/logout", 200).alias_of("/api/v1/auth/logout"),
     route::<GetMe>("GET", "/user/v1/users/me", 200).alias_of("/api/v1/users/me"),
-    route::<CreateUser>("POST", "/user/v1/users", 201).alias_of("/api/v1/admin/users"),
-    route::<CreateUser>("POST", "/user/v1/admin/users", 201).alias_of("/api/v1/admin/users"),
-    route::<CreateUser>("POST", "/api/v1/users", 201).alias_of("/api/v1/admin/users"),
+    route::<CreateUser>("POST", "/user/v1/users", 201).within(TIME_TO_CREATE).alias_of("/api/v1/admin/users"),
+    route::<CreateUser>("POST", "/user/v1/admin/users", 201)
+        .within(TIME_TO_CREATE)
+        .alias_of("/api/v1/admin/users"),
+    route::<CreateUser>("POST", "/api/v1/users", 201).within(TIME_TO_CREATE).alias_of("/api/v1/admin/users"),
     // seed 002: a prefix per service
     route::<Register>("POST", "/auth-service/auth/register", 201).alias_of("/api/v1/auth/register"),
     route::<Login>("POST", "/auth-service/auth/login", 200).alias_of("/api/v1/auth/login"),

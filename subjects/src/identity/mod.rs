@@ -133,6 +133,30 @@ requests! { IdentityRefusal;
     "svc.identity.v1.admin.user_create" Access::May(Permission::UserCreate), Unkeyed CreateUser => User, shape { "email" => InvalidEmailFormat, "password" => WeakPassword };
     /// From where the acts of identity's audit entries were done.
     "svc.identity.v1.audit.private" Access::May(Permission::AuditRead), Read GetAuditPrivate => AuditPrivate;
+    /// Accounts, newest first; without e-mail, name and phone for who may not change accounts.
+    "svc.identity.v1.users.list" Access::May(Permission::UserRead), Read ListUsers => Page<ListedUser>;
+    /// One account, in full.
+    "svc.identity.v1.users.get" Access::May(Permission::UserUpdate), Read GetUser => Account;
+    /// Change what somebody's account says of them.
+    "svc.identity.v1.users.update" Access::May(Permission::UserUpdate), Write UpdateUser => Account;
+    /// Delete an account.
+    "svc.identity.v1.users.delete" Access::May(Permission::UserDelete), Unkeyed DeleteUser => Message;
+    /// Give somebody other roles; their access tokens are void from then on.
+    "svc.identity.v1.users.set_role" Access::May(Permission::UserUpdateRole), Unkeyed SetRole => User;
+    /// Switch an account off.
+    "svc.identity.v1.admin.user_disable" Access::May(Permission::UserUpdate), Unkeyed DisableUser => User;
+    /// Switch an account on again.
+    "svc.identity.v1.admin.user_enable" Access::May(Permission::UserUpdate), Write EnableUser => User;
+    /// Lift the lock that wrong passwords put on an account.
+    "svc.identity.v1.admin.user_unlock" Access::May(Permission::UserUpdate), Write UnlockUser => User;
+    /// Somebody's live sessions, newest first.
+    "svc.identity.v1.admin.sessions_list" Access::May(Permission::UserUpdate), Read ListUserSessions => Page<AuthSession>;
+    /// End all of somebody's sessions.
+    "svc.identity.v1.admin.sessions_revoke" Access::May(Permission::UserUpdate), Unkeyed RevokeUserSessions => Message;
+    /// End the sessions of all users.
+    "svc.identity.v1.admin.sessions_revoke_all" Access::May(Permission::UserUpdate), Write RevokeAllSessions => RevokedSessions;
+    /// Begin to change the key that signs access tokens.
+    "svc.identity.v1.admin.keys_rotate" Access::May(Permission::KeysRotate), Unkeyed RotateKeys => RotatedKey;
 }
 
 facts! {
@@ -164,12 +188,45 @@ facts! {
         /// The user.
         user_id: UserId,
     }
-    /// A user is being forgotten: their account is a tombstone, their tokens are void.
+    /// Staff gave a user other roles.
+    UserRoleChanged "evt.identity.v1.user.role_changed" by user_id {
+        /// The user.
+        user_id: UserId,
+        /// The roles until now.
+        old: Vec<Role>,
+        /// The roles from now on.
+        new: Vec<Role>,
+    }
+    /// An account was switched off; its sessions are ended.
+    UserDisabled "evt.identity.v1.user.disabled" by user_id {
+        /// The user.
+        user_id: UserId,
+    }
+    /// An account was switched on again.
+    UserEnabled "evt.identity.v1.user.enabled" by user_id {
+        /// The user.
+        user_id: UserId,
+    }
+    /// Staff lifted the lock that wrong passwords put on an account.
+    UserUnlocked "evt.identity.v1.user.unlocked" by user_id {
+        /// The user.
+        user_id: UserId,
+    }
+    /// An account was deleted: forget what you know of this user.
     UserDeleted "evt.identity.v1.user.deleted" by user_id {
         /// The user.
         user_id: UserId,
+        /// The made-up address that stands in place of the real one (seed 001's followers read it).
+        email: String,
         /// When.
         deleted_at: DateTime<Utc>,
+    }
+    /// There is a new key that is to sign access tokens.
+    KeysRotated "evt.identity.v1.keys.rotated" by kid {
+        /// The new key's id.
+        kid: uuid::Uuid,
+        /// It signs from then on.
+        signs_from: DateTime<Utc>,
     }
     /// A user signed in.
     UserLoggedIn "evt.identity.v1.user.logged_in" by user_id {

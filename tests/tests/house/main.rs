@@ -27,6 +27,7 @@ mod road;
 mod rolling;
 mod seed_aliases;
 mod shared;
+mod staff;
 mod timers;
 mod token_endpoints;
 mod uploads;

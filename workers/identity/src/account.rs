@@ -1,13 +1,13 @@
 //! Accounts: how one is made, on every road, and how it is shown.
 
 use chrono::{DateTime, Utc};
-use lectern_core::{Error, Tx};
+use lectern_core::{Call, Error, Tx};
 use lectern_subjects::Role;
 use lectern_subjects::id::UserId;
 use lectern_subjects::identity::{Account, IdentityRefusal, Register, User};
 use sqlx::{PgConnection, PgExecutor, PgPool, query, query_scalar};
 
-use crate::app::Fault;
+use crate::app::{App, Fault};
 use crate::letters::Language;
 use crate::vault::Vault;
 
@@ -202,6 +202,34 @@ fn open(vault: &Vault, column: &str, id: UserId, sealed: Option<&[u8]>) -> Resul
 /// An account's phone number, opened.
 pub(crate) fn phone(vault: &Vault, id: UserId, sealed: Option<&[u8]>) -> Result<Option<String>, Fault> {
     open(vault, "phone", id, sealed)
+}
+
+/// Locks an account until the transaction's end and shows it, for staff who are to change it.
+///
+/// # Errors
+/// USER_1101, and COMMON_0011 when `If-Match` names another version.
+pub(crate) async fn locked(tx: &mut Tx, app: &App, call: &Call, id: UserId) -> Result<Account, Fault> {
+    lock(tx, id).await?;
+    let account = show_full(&mut **tx, app.vault(), id).await?.ok_or(IdentityRefusal::UserNotFound)?;
+    call.expect_version(account.user.version)?;
+    Ok(account)
+}
+
+/// An account as a transaction has changed it.
+///
+/// # Errors
+/// USER_1101.
+pub(crate) async fn shown(tx: &mut Tx, app: &App, id: UserId) -> Result<User, Fault> {
+    let account = show_full(&mut **tx, app.vault(), id).await?;
+    Ok(account.ok_or(IdentityRefusal::UserNotFound)?.user)
+}
+
+/// The refusal of the constraint that keeps an admin; any other error is our fault.
+pub(crate) fn last_admin(error: sqlx::Error) -> Fault {
+    match Error::constraint(&error) {
+        Some("users_keep_an_admin") => IdentityRefusal::LastAdmin.into(),
+        _ => error.into(),
+    }
 }
 
 /// Counts one more change of an account: the version for the next fact about it.

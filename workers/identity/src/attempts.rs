@@ -188,16 +188,17 @@ impl Places {
     }
 }
 
-/// Starts an account's counter over and lifts its lock; what is looked at right now keeps its place.
-pub(crate) async fn clear(connection: &mut PgConnection, account: Account) -> Result<(), sqlx::Error> {
-    query!(
+/// Starts an account's counter over and lifts its lock; what is looked at right now keeps its place. Says whether there was
+/// anything to lift.
+pub(crate) async fn clear(connection: &mut PgConnection, account: Account) -> Result<bool, sqlx::Error> {
+    let cleared = query!(
         "UPDATE identity.sign_in_attempts SET failed = 0, last_failed_at = NULL, locked_until = NULL
-         WHERE account = $1",
+         WHERE account = $1 AND (failed > 0 OR locked_until IS NOT NULL)",
         &account
     )
     .execute(connection)
-    .await
-    .map(drop)
+    .await?;
+    Ok(cleared.rows_affected() > 0)
 }
 
 /// Forgets counters that say nothing any more.

@@ -12,6 +12,7 @@
 //!   within the grace gets the identical pair, whoever repeats it later ends the session.
 //! - A link that sets a password is used once, and who gets a new password loses the sessions of the old one.
 //! - After a sign-out was answered, every role can know that the session's tokens are void.
+//! - Somebody active is admin (triggers `users_keep_an_admin…`), however many admins remove each other at once.
 //! - Passwords, codes and tokens are stored as hashes, letters and private keys sealed; none of them is ever logged.
 
 mod account;
@@ -26,12 +27,14 @@ mod email_change;
 mod email_confirm;
 mod erasure;
 mod gauges;
+mod keys_rotate;
 mod known_device;
 mod letters;
 mod login;
 mod login_history;
 mod logout;
 mod mail;
+mod mass_revocation;
 mod me;
 mod me_update;
 mod new_password;
@@ -62,7 +65,15 @@ mod token_introspect;
 mod token_revoke;
 mod tokens;
 mod user_create;
+mod user_delete;
+mod user_get;
+mod user_role;
+mod user_sessions;
+mod user_switch;
+mod user_unlock;
+mod user_update;
 mod userinfo;
+mod users_list;
 mod vault;
 mod verification;
 mod verify_email;
@@ -119,11 +130,24 @@ pub fn service() -> Service<App> {
         .follow(erasure::received::<lectern_subjects::notifications::PrivacyErased>)
         .follow(erasure::received::<lectern_subjects::audit::PrivacyErased>)
         .on(audit_private::private)
+        .on(users_list::users_list)
+        .on(user_get::user_get)
+        .on(user_update::user_update)
+        .on(user_delete::user_delete)
+        .on(user_role::set_role)
+        .on(user_switch::disable)
+        .on(user_switch::enable)
+        .on(user_unlock::unlock)
+        .on(user_sessions::list)
+        .on(user_sessions::revoke)
+        .on(mass_revocation::revoke_all)
+        .on(keys_rotate::keys_rotate)
         .sweep("signing_keys", signing_keys::REFRESH, signing_keys::refresh)
         .sweep("mail", mail::PACE, mail::deliver)
         .sweep("promised_links", password_forgot::PACE, password_forgot::keep_promises)
         .sweep("pending_revocations", TELL_PACE, revocation::tell_pending)
         .sweep("erasures", erasure::PACE, erasure::sweep)
+        .sweep("mass_revocations", mass_revocation::PACE, mass_revocation::resume)
         .sweep("tidy", tidy::PACE, tidy::tidy)
         .sweep("gauges", gauges::PACE, gauges::gauges)
         // the bucket that every role watches

@@ -12,6 +12,7 @@ use lectern_subjects::id::{AuthSessionId, UserId};
 use serde_json::json;
 use sqlx::{Connection, PgPool, query, query_scalar};
 
+use crate::keys_rotate::SLACK;
 use crate::signing_keys;
 use crate::vault::Vault;
 
@@ -63,6 +64,14 @@ pub async fn issue_service_token(
     let details =
         json!({ "name": name, "principal": principal, "sid": sid, "roles": roles, "expires_at": now + life });
     audit_offline(&mut tx, "identity", clock, "service_token.issued", None, details).await?;
+    // a key that is being replaced stays as long as this token lives; a rotation meanwhile waits for this transaction
+    query!(
+        "UPDATE identity.signing_keys SET retire_at = greatest(retire_at, $2) WHERE kid = $1 AND retire_at IS NOT NULL",
+        ring.kid(now)?,
+        now + life + SLACK
+    )
+    .execute(&mut *tx)
+    .await?;
     tx.commit().await?;
     let mut roles = roles.to_vec();
     roles.push(Role::Service);

@@ -49,6 +49,9 @@ pub async fn tidy(app: App) -> anyhow::Result<()> {
     )
     .execute(app.pool())
     .await?;
+    query!("DELETE FROM identity.signing_keys WHERE retire_at < $1", now - TimeDelta::days(1))
+        .execute(app.pool())
+        .await?;
     query!(
         "DELETE FROM identity.auth_sessions WHERE sid IN (
              SELECT sid FROM identity.auth_sessions WHERE expires_at_abs < $1 ORDER BY expires_at_abs LIMIT 1000)",

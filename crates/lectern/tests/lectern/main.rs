@@ -8,6 +8,7 @@ mod database;
 mod documents;
 mod manifests;
 mod observability;
+mod policy;
 mod requirements;
 mod source;
 

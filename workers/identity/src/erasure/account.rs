@@ -6,7 +6,13 @@ use lectern_subjects::id::UserId;
 use lectern_subjects::privacy::Erased;
 use sqlx::{query, query_scalar};
 
+use crate::account::last_admin;
 use crate::app::{App, Fault};
+
+/// The made-up address of a forgotten person.
+pub(super) fn tombstone(user: UserId) -> String {
+    format!("deleted_{user}@deleted.com")
+}
 
 /// Anonymises the row (seed 001: `deleted_{id}@deleted.com`, "Deleted User") and deletes everything that hangs on it. The
 /// address is free for somebody else from now on.
@@ -16,7 +22,7 @@ pub(super) async fn forget(tx: &mut Tx, app: &App, user: UserId) -> Result<Erase
     let address = query_scalar!("SELECT email_norm FROM identity.users WHERE id = $1", user.0)
         .fetch_one(&mut **tx)
         .await?;
-    let anonymous = format!("deleted_{user}@deleted.com");
+    let anonymous = tombstone(user);
     let account = query!(
         "UPDATE identity.users SET email = $2, email_norm = $2, name = 'Deleted User', phone_sealed = NULL,
              business_type = NULL, business_number_sealed = NULL, industry = NULL, region = NULL, locale = DEFAULT,
@@ -27,7 +33,8 @@ pub(super) async fn forget(tx: &mut Tx, app: &App, user: UserId) -> Result<Erase
         anonymous,
         now
     );
-    count(&mut erased, "users", account.execute(&mut **tx).await?.rows_affected());
+    let account = account.execute(&mut **tx).await.map_err(last_admin)?;
+    count(&mut erased, "users", account.rows_affected());
     let history = query!("DELETE FROM identity.login_history WHERE user_id = $1", user.0);
     count(&mut erased, "login_history", history.execute(&mut **tx).await?.rows_affected());
     let codes = query!("DELETE FROM identity.email_codes WHERE user_id = $1", user.0);

@@ -34,26 +34,14 @@ pub(crate) fn others() -> impl Iterator<Item = &'static str> {
     SERVICES.iter().map(|service| service.name).filter(|name| *name != OWN)
 }
 
-/// What has begun; to be told after the commit.
-pub(crate) struct Begun {
-    pub id: Uuid,
-    pub sessions: Vec<lectern_subjects::id::AuthSessionId>,
-    pub uv: i64,
-}
-
 /// Forgets a person here, and tells every other service to, in one transaction. The caller holds the lock of the user's
 /// row, which is not deleted yet.
-pub(crate) async fn begin(
-    tx: &mut Tx,
-    app: &App,
-    user: UserId,
-    reason: &'static str,
-) -> Result<Begun, Fault> {
+pub(crate) async fn begin(tx: &mut Tx, app: &App, user: UserId, reason: &'static str) -> Result<Uuid, Fault> {
     let now = tx.now();
     let id: Uuid = app.new_id();
     let sids = auth_sessions::live(tx, user).await?;
-    let sessions = auth_sessions::revoke(tx, user, &sids, Reason::Erase).await?;
-    let uv = revocation::change_claims(tx, user).await?;
+    auth_sessions::revoke(tx, user, &sids, Reason::Erase).await?;
+    revocation::change_claims(tx, user).await?;
     let mut erased = account::forget(tx, app, user).await?;
     scrub(tx, user, &mut erased).await?;
     query!(
@@ -69,15 +57,10 @@ pub(crate) async fn begin(
     tell(tx, id, user, others()).await?;
     // after the scrub: what it says holds no personal data
     let version = crate::account::next_version(tx, user).await?;
-    tx.announce(&UserDeleted { user_id: user, deleted_at: now }, version).await?;
+    let email = account::tombstone(user);
+    tx.announce(&UserDeleted { user_id: user, email, deleted_at: now }, version).await?;
     tx.audit("user.deleted", Some(user), json!({ "reason": reason, "erasure": id })).await?;
-    Ok(Begun { id, sessions, uv })
-}
-
-/// Waits until every role knows that the person's tokens are void.
-pub(crate) async fn tell_roles(app: &App, user: UserId, begun: &Begun) -> Result<(), Fault> {
-    revocation::tell(app, &begun.sessions).await?;
-    revocation::tell_claims(app, user, begun.uv).await
+    Ok(id)
 }
 
 /// Commands to services.

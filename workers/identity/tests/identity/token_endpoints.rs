@@ -9,7 +9,7 @@ use lectern_subjects::identity::*;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::world::{PASSWORD, World, claims, register, sid};
+use crate::world::{PASSWORD, World, claims, login, register, sid};
 
 async fn machine(world: &World) -> String {
     let pool = world.db.pool("identity", 1).await.unwrap();
