@@ -17,6 +17,7 @@ mod problem;
 mod range;
 mod reference;
 pub mod routes;
+mod security_feed;
 mod server;
 mod sniff;
 mod uploads;
@@ -34,6 +35,7 @@ use lectern_core::token::TokenCheck;
 use lectern_core::{Clock, Env};
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
@@ -49,6 +51,8 @@ pub struct Gateway {
     health: Health,
     store: Arc<dyn ObjectStore>,
     media_keys: Option<SigningKeys>,
+    /// Places for those who look on at the security feed.
+    onlookers: Arc<Semaphore>,
 }
 
 impl Gateway {
@@ -74,7 +78,17 @@ impl Gateway {
             }
             None => None,
         };
-        Ok(Gateway { bus, tokens, clock, config, limits, health, store, media_keys })
+        Ok(Gateway {
+            bus,
+            tokens,
+            clock,
+            config,
+            limits,
+            health,
+            store,
+            media_keys,
+            onlookers: Arc::new(Semaphore::new(security_feed::MOST)),
+        })
     }
 }
 

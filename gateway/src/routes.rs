@@ -33,7 +33,7 @@ use lectern_subjects::playback::{
 use lectern_subjects::{Request, RequestInfo, decode};
 
 use crate::input::Params;
-use crate::{Gateway, discovery, docs, edge, health, media, uploads};
+use crate::{Gateway, discovery, docs, edge, health, media, security_feed, uploads};
 
 /// One route: a method and a path that stand for a request of the contract.
 pub struct Route {
@@ -266,6 +266,7 @@ pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
         .route("/api/v1/uploads", post(uploads::create).options(uploads::options))
         .route("/api/v1/uploads/{id}", patch(uploads::patch).head(uploads::head))
         .route("/media/{asset}/{file}", get(media::serve))
+        .route("/api/v1/admin/security/stream", get(security_feed::serve))
         .merge(docs::router())
         .merge(discovery::router())
         .merge(health::router(gateway.health.clone()))

@@ -16,6 +16,7 @@ mod discovery;
 mod drain;
 pub mod error;
 pub mod faults;
+pub mod feed;
 mod follow;
 pub mod health;
 mod host;

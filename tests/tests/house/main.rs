@@ -25,6 +25,7 @@ mod permissions;
 mod revocation;
 mod road;
 mod rolling;
+mod security_feed;
 mod seed_aliases;
 mod shared;
 mod staff;

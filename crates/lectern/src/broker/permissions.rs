@@ -111,11 +111,14 @@ pub fn worker(table: &Table) -> Permissions {
     rights.sorted()
 }
 
-/// The gateway's: asks every service, answers nobody.
+/// The gateway's: asks every service, answers nobody, looks on at what concerns the safety of accounts.
 pub fn gateway() -> Permissions {
     let mut rights = Permissions::new("_INBOX_gateway");
     rights.checks_tokens();
     rights.may_publish(["svc.*.>"]);
+    // the security feed reads facts of identity, and makes no consumer
+    rights.may_publish(["$JS.API.STREAM.INFO.EVENTS", "$JS.API.DIRECT.GET.EVENTS"]);
+    rights.may_subscribe(["evt.identity.v1.>"]);
     rights.sorted()
 }
 
