@@ -27,6 +27,7 @@ mod revocation;
 mod service_token;
 mod settings;
 mod signing_keys;
+mod step_up;
 mod tidy;
 mod token_check;
 mod tokens;

@@ -56,6 +56,12 @@ const MAX_SESSIONS: Setting = Setting {
     secret: false,
     help: "auth sessions of one user; the next sign-in ends the oldest. 0 to 1000, 0: no limit",
 };
+const STEP_UP_SECONDS: Setting = Setting {
+    name: "STEP_UP_MAX_AGE_SECONDS",
+    default: Some("600"),
+    secret: false,
+    help: "what changes an account's safety needs a proof of who asks that is no older, seconds, 1 to 86400",
+};
 const MAX_ATTEMPTS: Setting = Setting {
     name: "MAX_LOGIN_ATTEMPTS",
     default: Some("5"),
@@ -114,6 +120,7 @@ pub const SETTINGS: &[Setting] = &[
     ABSOLUTE_DAYS,
     GRACE_SECONDS,
     MAX_SESSIONS,
+    STEP_UP_SECONDS,
     MAX_ATTEMPTS,
     LOCKOUT_MINUTES,
     REQUIRES_VERIFIED,
@@ -133,6 +140,8 @@ pub(crate) struct Settings {
     pub absolute_life: TimeDelta,
     pub grace: TimeDelta,
     pub max_sessions: Option<i64>,
+    /// An older proof of who asks does not do for what changes an account's safety.
+    pub step_up: TimeDelta,
     pub max_attempts: i32,
     pub lockout: TimeDelta,
     pub requires_verified_email: bool,
@@ -154,6 +163,7 @@ impl Settings {
             absolute_life: TimeDelta::days(within(env, &ABSOLUTE_DAYS, 1..=365)?),
             grace: TimeDelta::seconds(within(env, &GRACE_SECONDS, 0..=60)?),
             max_sessions: (max_sessions > 0).then_some(max_sessions),
+            step_up: TimeDelta::seconds(within(env, &STEP_UP_SECONDS, 1..=86_400)?),
             max_attempts: within(env, &MAX_ATTEMPTS, 1..=100)?,
             lockout: TimeDelta::minutes(within(env, &LOCKOUT_MINUTES, 1..=1440)?),
             requires_verified_email: match env.get(&REQUIRES_VERIFIED) {
