@@ -3,6 +3,7 @@
 mod account;
 mod admin;
 mod check;
+mod second_factor;
 mod sign_in;
 mod token;
 
@@ -10,10 +11,11 @@ use chrono::{DateTime, Utc};
 
 pub use self::account::*;
 pub use self::admin::*;
+pub use self::second_factor::*;
 pub use self::sign_in::*;
 pub use self::token::*;
 use crate::id::{AuthSessionId, UserId};
-use crate::{Access, Permission, Role, facts, refusals, requests};
+use crate::{Access, Page, Permission, Role, facts, refusals, requests};
 
 refusals! {
     /// How identity refuses (seed 001's codes, `spec/protocols.md` for the added ones).
@@ -30,6 +32,10 @@ refusals! {
         TokenExpired = "USER_1005" 401 Unauthenticated "the token has expired",
         /// No token, or one that is not ours.
         TokenInvalid = "USER_1006" 401 Unauthenticated "the token is not valid",
+        /// The password is right; details hold `mfa_token` for `auth.mfa_verify` and the `kinds` of factors there are.
+        MfaRequired = "USER_1007" 401 Unauthenticated "a second factor is needed",
+        /// The code, the passkey or the token that asked for it is not valid, or was used before.
+        MfaInvalid = "USER_1008" 401 Unauthenticated "the second factor is not valid",
         /// Too long ago that the caller proved who they are: sign in again, then repeat.
         ReauthenticationRequired = "USER_1009" 403 Forbidden "sign in again to do this",
         /// A consumed refresh token came again: its session is ended.
@@ -50,6 +56,10 @@ refusals! {
         CodeInvalid = "USER_1106" 400 Invalid "the code is not valid",
         /// The code is too old; ask for another.
         CodeExpired = "USER_1107" 400 Invalid "the code has expired",
+        /// Nothing would be left to sign in with.
+        LastCredential = "USER_1108" 409 Conflict "the account would have nothing to sign in with",
+        /// No such passkey.
+        CredentialNotFound = "USER_1109" 404 NotFound "no such credential",
         /// No such session.
         SessionNotFound = "USER_1201" 404 NotFound "no such session",
         /// The session ran out.
@@ -72,12 +82,36 @@ requests! { IdentityRefusal;
     "svc.identity.v1.auth.resend" Access::Public, Unkeyed ResendVerification => Message, shape { "email" => InvalidEmailFormat };
     /// Sign in with e-mail and password.
     "svc.identity.v1.auth.login" Access::Public, Unkeyed Login => TokenPair, shape { "email" => InvalidEmailFormat };
+    /// The second half of a sign-in: a code of the authenticator app, or a recovery code.
+    "svc.identity.v1.auth.mfa_verify" Access::Public, Unkeyed VerifyMfa => TokenPair;
+    /// A challenge for a sign-in by passkey.
+    "svc.identity.v1.auth.passkey_options" Access::Public, Unkeyed AskForPasskey => PasskeyChallenge;
+    /// Sign in with a passkey.
+    "svc.identity.v1.auth.passkey_verify" Access::Public, Unkeyed SignInWithPasskey => TokenPair;
+    /// Prove again who the caller is: a new pair of the same session.
+    "svc.identity.v1.auth.reauthenticate" Access::User, Unkeyed Reauthenticate => TokenPair;
     /// Exchange a refresh token for a new pair.
     "svc.identity.v1.auth.refresh" Access::Public, Unkeyed Refresh => TokenPair;
     /// Sign out of this session, or of all.
     "svc.identity.v1.auth.logout" Access::User, Unkeyed Logout => Message;
     /// The caller's own account.
     "svc.identity.v1.users.me_get" Access::User, Read GetMe => User;
+    /// A secret for an authenticator app.
+    "svc.identity.v1.mfa.totp_start" Access::User, Unkeyed StartTotp => TotpSecret;
+    /// Use the authenticator app from now on.
+    "svc.identity.v1.mfa.totp_confirm" Access::User, Unkeyed ConfirmTotp => Message;
+    /// Do without an authenticator app.
+    "svc.identity.v1.mfa.totp_remove" Access::User, Write RemoveTotp => Message;
+    /// New recovery codes, shown once.
+    "svc.identity.v1.mfa.recovery_codes" Access::User, Unkeyed MakeRecoveryCodes => RecoveryCodes;
+    /// A challenge for a new passkey.
+    "svc.identity.v1.mfa.passkey_start" Access::User, Unkeyed StartPasskey => PasskeyChallenge;
+    /// Register a passkey.
+    "svc.identity.v1.mfa.passkey_add" Access::User, Write AddPasskey => Passkey;
+    /// The caller's passkeys.
+    "svc.identity.v1.mfa.passkey_list" Access::User, Read ListPasskeys => Page<Passkey>;
+    /// Do without a passkey.
+    "svc.identity.v1.mfa.passkey_remove" Access::Owner, Write RemovePasskey => Message;
     /// The public keys that verify access tokens (RFC 7517).
     "svc.identity.v1.token.jwks" Access::Public, Read GetJwks => Jwks;
     /// Whether an access token's session is still good.
@@ -116,6 +150,15 @@ facts! {
         user_id: UserId,
         /// The session from which the sign-out came.
         sid: AuthSessionId,
+    }
+    /// What proves that somebody owns an account was added, replaced, used up or removed.
+    UserCredentialChanged "evt.identity.v1.user.credential_changed" by user_id {
+        /// The user.
+        user_id: UserId,
+        /// `totp`, `recovery` or `passkey`.
+        kind: String,
+        /// `added`, `replaced`, `used` or `removed`.
+        action: String,
     }
     /// An auth session was ended; its tokens are refused from now on.
     SessionRevoked "evt.identity.v1.session.revoked" by user_id {

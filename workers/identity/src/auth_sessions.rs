@@ -9,7 +9,7 @@ use sqlx::{query, query_scalar};
 
 use crate::account;
 use crate::app::{App, Fault};
-use crate::tokens::RefreshHash;
+use crate::tokens::{Proof, RefreshHash};
 
 /// The handler puts a revocation into the bucket itself; after this long the sweep does.
 pub(crate) const HANDLER_HAS: TimeDelta = TimeDelta::seconds(2);
@@ -46,6 +46,7 @@ pub(crate) async fn open(
     tx: &mut Tx,
     app: &App,
     user: UserId,
+    proof: &Proof,
     refresh: RefreshHash,
 ) -> Result<AuthSessionId, Fault> {
     let (now, settings) = (tx.now(), app.settings());
@@ -53,13 +54,15 @@ pub(crate) async fn open(
     let idle = now + settings.idle_life.min(settings.absolute_life);
     query!(
         "INSERT INTO identity.auth_sessions
-             (sid, kind, user_id, created_at, last_seen_at, expires_at_idle, expires_at_abs, amr)
-         VALUES ($1, 'user', $2, $3, $3, $4, $5, '{pwd}')",
+             (sid, kind, user_id, created_at, last_seen_at, expires_at_idle, expires_at_abs, auth_time, amr)
+         VALUES ($1, 'user', $2, $3, $3, $4, $5, $6, $7)",
         sid.0,
         user.0,
         now,
         idle,
         now + settings.absolute_life,
+        proof.at,
+        &proof.amr,
     )
     .execute(&mut **tx)
     .await?;

@@ -8,6 +8,8 @@
 //!   it (`sign_in_attempts`, one conditional statement before the look).
 //! - A refresh token is consumed once and has one child (constraint `refresh_tokens_parent_hash_key`); whoever repeats it
 //!   within the grace gets the identical pair, whoever repeats it later ends the session.
+//! - A code of an authenticator app, a recovery code, a passkey's challenge and the token between the halves of a sign-in
+//!   are good once; five wrong codes lock the second factor, and a right password alone never passes it.
 //! - After a sign-out was answered, every role can know that the session's tokens are void.
 //! - Passwords, codes and tokens are stored as hashes, letters and private keys sealed; none of them is ever logged.
 
@@ -15,22 +17,31 @@ mod account;
 mod app;
 mod attempts;
 mod auth_sessions;
+mod challenges;
 mod login;
 mod logout;
 mod mail;
 mod me;
+mod mfa;
+mod mfa_verify;
+mod passkey_sign_in;
+mod passkeys;
 mod password;
+mod reauthenticate;
+mod recovery_codes;
 mod refresh;
 mod register;
 mod resend;
 mod revocation;
 mod service_token;
 mod settings;
+mod sign_in;
 mod signing_keys;
 mod step_up;
 mod tidy;
 mod token_check;
 mod tokens;
+mod totp;
 mod user_create;
 mod vault;
 mod verification;
@@ -58,9 +69,21 @@ pub fn service() -> Service<App> {
         .on(verify_email::verify_email)
         .on(resend::resend)
         .on(login::login)
+        .on(mfa_verify::mfa_verify)
+        .on(passkey_sign_in::options)
+        .on(passkey_sign_in::verify)
+        .on(reauthenticate::reauthenticate)
         .on(refresh::refresh)
         .on(logout::logout)
         .on(me::me)
+        .on(totp::start)
+        .on(totp::confirm)
+        .on(totp::remove)
+        .on(recovery_codes::make)
+        .on(passkeys::start)
+        .on(passkeys::add)
+        .on(passkeys::list)
+        .on(passkeys::remove)
         .on(signing_keys::jwks)
         .on(token_check::check)
         .on(user_create::user_create)

@@ -3,19 +3,17 @@
 
 use std::time::Instant;
 
-use lectern_core::{Call, Outcome, Tx};
-use lectern_subjects::Role;
+use lectern_core::{Call, Outcome};
 use lectern_subjects::id::UserId;
-use lectern_subjects::identity::{IdentityRefusal, Login, TokenPair, UserLoggedIn};
+use lectern_subjects::identity::{IdentityRefusal, Login, TokenPair};
 use sqlx::query;
 
 use crate::account;
 use crate::app::{App, Fault};
 use crate::attempts::{self, Place};
-use crate::auth_sessions;
+use crate::mfa;
 use crate::password::Verdict;
-use crate::revocation;
-use crate::tokens::{self, Bearer};
+use crate::sign_in::{self, failed, record};
 
 /// An account whose password is to be checked.
 struct Known {
@@ -30,6 +28,8 @@ pub async fn login(app: App, call: Call, req: Login) -> Outcome<Login> {
     metrics::histogram!("user_login_duration_seconds").record(started.elapsed());
     match &outcome {
         Ok(_) => metrics::counter!("user_login_attempts_total", "status" => "success").increment(1),
+        // half of a sign-in is neither
+        Err(Fault::Refused(refused)) if refused.refusal == IdentityRefusal::MfaRequired => {}
         Err(Fault::Refused(_)) => {
             metrics::counter!("user_login_attempts_total", "status" => "failed").increment(1);
         }
@@ -40,8 +40,7 @@ pub async fn login(app: App, call: Call, req: Login) -> Outcome<Login> {
 
 async fn sign_in(app: &App, call: &Call, req: &Login) -> Result<TokenPair, Fault> {
     let email = account::normal(&req.email);
-    let counter = app.vault().hash("sign-in account", &[email.as_bytes()]);
-    let place = attempts::take(app, call, counter).await.inspect_err(|fault| {
+    let place = attempts::take(app, call, attempts::account(app, &email)).await.inspect_err(|fault| {
         if matches!(fault, Fault::Refused(_)) {
             failed("account_locked");
         }
@@ -58,7 +57,7 @@ async fn sign_in(app: &App, call: &Call, req: &Login) -> Result<TokenPair, Fault
                 Verdict::RightButOld => rehash(app, call, &req.password).await,
                 Verdict::Right | Verdict::Wrong => None,
             };
-            let signed_in = open_session(app, call, &place, &known, rehashed).await;
+            let signed_in = go_on(app, call, &place, &known, rehashed).await;
             if signed_in.is_err() {
                 place.give_back(app).await;
             }
@@ -107,101 +106,38 @@ async fn wrong(app: &App, call: &Call, place: Place, user: Option<UserId>) -> Re
     Ok(IdentityRefusal::InvalidCredentials.into())
 }
 
-/// The password is right: everything that a sign-in changes, in one transaction.
-async fn open_session(
+/// The password is right: a second factor is asked for, or the session is opened.
+async fn go_on(
     app: &App,
     call: &Call,
     place: &Place,
     known: &Known,
     rehashed: Option<String>,
 ) -> Result<TokenPair, Fault> {
-    let ring = app.key_ring().await?;
     let mut tx = app.begin_patiently(call).await?;
-    let now = tx.now();
     place.succeeded(&mut tx).await?;
-    let user = query!(
-        r#"SELECT role AS "role: Role", roles AS "roles: Vec<Role>", is_active, is_verified, uv
-           FROM identity.users WHERE id = $1 AND password_hash = $2 FOR NO KEY UPDATE"#,
-        known.id.0,
-        known.password_hash
-    )
-    .fetch_optional(&mut *tx)
-    .await?;
-    // changed since it was compared: this one is the old password
-    let user = user.ok_or(IdentityRefusal::InvalidCredentials)?;
-    let refusal = if !user.is_active {
-        Some((IdentityRefusal::AccountDisabled, "account_disabled"))
-    } else if !user.is_verified && app.settings().requires_verified_email {
-        Some((IdentityRefusal::EmailNotVerified, "email_not_verified"))
-    } else {
-        None
-    };
-    if let Some((refusal, reason)) = refusal {
-        record(&mut tx, app, Some(known.id), Some(reason)).await?;
-        tx.commit_followed().await?;
-        failed(reason);
-        return Err(refusal.into());
+    let mut account = sign_in::account(&mut tx, known.id)
+        .await?
+        // changed since it was compared: this one is the old password
+        .filter(|account| account.password_hash.as_deref() == Some(known.password_hash.as_str()))
+        .ok_or(IdentityRefusal::InvalidCredentials)?;
+    if let Some(refused) = account.refusal(app) {
+        return Err(sign_in::refuse(tx, app, known.id, refused).await?);
     }
-    tx.set_actor(Some(known.id));
-    let ended = auth_sessions::make_room(&mut tx, app, known.id).await?;
-    let (refresh_token, refresh_hash) = tokens::new_refresh(app.vault()).map_err(Fault::Broken)?;
-    let sid = auth_sessions::open(&mut tx, app, known.id, refresh_hash).await?;
-    let signed_in = query!(
-        "UPDATE identity.users
-         SET last_login_at = $2, version = version + 1, password_hash = COALESCE($3, password_hash)
-         WHERE id = $1 RETURNING version",
-        known.id.0,
-        now,
-        rehashed
-    )
-    .fetch_one(&mut *tx)
-    .await?;
-    record(&mut tx, app, Some(known.id), None).await?;
-    tx.announce(&UserLoggedIn { user_id: known.id, sid, timestamp: now }, signed_in.version).await?;
-    let bearer = Bearer {
-        user: known.id,
-        role: user.role,
-        roles: user.roles,
-        is_verified: user.is_verified,
-        uv: user.uv,
-    };
-    let pair = tokens::pair(app, &ring, &bearer, sid, now, refresh_token, now)?;
-    let pair = tx.commit(pair).await?;
-    tracing::info!(user = %known.id, %sid, "signed in");
-    // the new session stands whether or not the bucket takes the end of the old one now: the sweep tells it again
-    if revocation::tell(app, &ended).await.is_err() {
-        tracing::warn!(user = %known.id, "an evicted session's tokens live until its revocation is told");
+    if let Some(hash) = rehashed {
+        query!("UPDATE identity.users SET password_hash = $2 WHERE id = $1", known.id.0, hash)
+            .execute(&mut *tx)
+            .await?;
+        account.password_hash = Some(hash);
     }
-    Ok(pair)
+    match mfa::asked_of(&mut tx, app, known.id).await? {
+        Some(kinds) => Err(mfa::ask(tx, app, &account, kinds).await?),
+        None => sign_in::open(tx, app, account, vec!["pwd".to_owned()]).await,
+    }
 }
 
 /// A hash with the parameters in force, in place of an old one; a pool that is busy may do it next time.
 async fn rehash(app: &App, call: &Call, password: &str) -> Option<String> {
     let salt = app.vault().random().ok()?;
     app.hashing().hash(password, salt, app.time_left(call)).await.ok()
-}
-
-async fn record(
-    tx: &mut Tx,
-    app: &App,
-    user: Option<UserId>,
-    failure_reason: Option<&str>,
-) -> Result<(), sqlx::Error> {
-    let (id, now): (uuid::Uuid, _) = (app.new_id(), tx.now());
-    query!(
-        "INSERT INTO identity.login_history (id, user_id, action, success, failure_reason, created_at)
-         VALUES ($1, $2, 'login', $3, $4, $5)",
-        id,
-        user.map(|user| user.0),
-        failure_reason.is_none(),
-        failure_reason,
-        now
-    )
-    .execute(&mut **tx)
-    .await
-    .map(drop)
-}
-
-fn failed(reason: &'static str) {
-    metrics::counter!("user_failed_login_attempts_total", "reason" => reason).increment(1);
 }

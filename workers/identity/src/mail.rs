@@ -39,6 +39,31 @@ impl Letter {
         }
     }
 
+    /// What proves that the account is its owner's has changed.
+    pub fn credential_changed(to: &str, kind: &str, action: &str) -> Letter {
+        let (one, many) = match kind {
+            "totp" => ("An authenticator app", "authenticator app"),
+            "recovery" => ("A recovery code", "recovery codes"),
+            _ => ("A passkey", "passkeys"),
+        };
+        let what = match (kind, action) {
+            ("recovery", "added" | "replaced") => "New recovery codes were made for your account".to_owned(),
+            ("recovery", "removed") => "The recovery codes of your account were removed".to_owned(),
+            ("recovery", _) => "A recovery code of yours was used to sign in".to_owned(),
+            (_, "added") => format!("{one} was added to your account"),
+            (_, "replaced") => format!("The {many} of your account was replaced"),
+            (_, _) => format!("{one} was removed from your account"),
+        };
+        Letter {
+            to: to.to_owned(),
+            subject: what.clone(),
+            text: format!(
+                "{what}.\n\nIf that was not you, somebody else may have signed in: change your password, and end the \
+                 sessions that you don't know."
+            ),
+        }
+    }
+
     /// Somebody used a refresh token that was used before.
     pub fn reuse_detected(to: &str) -> Letter {
         Letter {

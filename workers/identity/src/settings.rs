@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use chrono::TimeDelta;
 use lectern_core::Env;
 use lectern_core::config::{ConfigError, Setting};
+use webauthn_rs::prelude::{Url, Webauthn, WebauthnBuilder};
 
 /// The environment that the process runs in; declared by the process.
 const ENVIRONMENT: Setting = Setting {
@@ -61,6 +62,30 @@ const STEP_UP_SECONDS: Setting = Setting {
     default: Some("600"),
     secret: false,
     help: "what changes an account's safety needs a proof of who asks that is no older, seconds, 1 to 86400",
+};
+const TWO_FACTOR: Setting = Setting {
+    name: "ENABLE_TWO_FACTOR_AUTH",
+    default: Some("false"),
+    secret: false,
+    help: "true: users may have sign-in ask for a code of their authenticator app; false: nobody is asked, the requests are not there",
+};
+const PASSKEYS: Setting = Setting {
+    name: "PASSKEYS_ENABLED",
+    default: Some("false"),
+    secret: false,
+    help: "true: users may sign in with passkeys (WebAuthn); false: the requests are not there",
+};
+const RP_ID: Setting = Setting {
+    name: "WEBAUTHN_RP_ID",
+    default: Some("localhost"),
+    secret: false,
+    help: "the domain that passkeys are bound to; changing it makes all of them useless",
+};
+const RP_ORIGINS: Setting = Setting {
+    name: "WEBAUTHN_ORIGINS",
+    default: Some("http://localhost:3000"),
+    secret: false,
+    help: "origins of the pages that ask for passkeys, separated by commas, within that domain; https in staging and production",
 };
 const MAX_ATTEMPTS: Setting = Setting {
     name: "MAX_LOGIN_ATTEMPTS",
@@ -121,6 +146,10 @@ pub const SETTINGS: &[Setting] = &[
     GRACE_SECONDS,
     MAX_SESSIONS,
     STEP_UP_SECONDS,
+    TWO_FACTOR,
+    PASSKEYS,
+    RP_ID,
+    RP_ORIGINS,
     MAX_ATTEMPTS,
     LOCKOUT_MINUTES,
     REQUIRES_VERIFIED,
@@ -142,6 +171,9 @@ pub(crate) struct Settings {
     pub max_sessions: Option<i64>,
     /// An older proof of who asks does not do for what changes an account's safety.
     pub step_up: TimeDelta,
+    pub two_factor: bool,
+    /// Who passkeys are made for; none: there are no passkeys here.
+    pub relying_party: Option<Webauthn>,
     pub max_attempts: i32,
     pub lockout: TimeDelta,
     pub requires_verified_email: bool,
@@ -164,6 +196,8 @@ impl Settings {
             grace: TimeDelta::seconds(within(env, &GRACE_SECONDS, 0..=60)?),
             max_sessions: (max_sessions > 0).then_some(max_sessions),
             step_up: TimeDelta::seconds(within(env, &STEP_UP_SECONDS, 1..=86_400)?),
+            two_factor: env.parse(&TWO_FACTOR)?,
+            relying_party: relying_party(env, guarded)?,
             max_attempts: within(env, &MAX_ATTEMPTS, 1..=100)?,
             lockout: TimeDelta::minutes(within(env, &LOCKOUT_MINUTES, 1..=1440)?),
             requires_verified_email: match env.get(&REQUIRES_VERIFIED) {
@@ -178,6 +212,31 @@ impl Settings {
             },
         })
     }
+}
+
+/// Who passkeys are made for and signed by.
+fn relying_party(env: &Env, guarded: bool) -> Result<Option<Webauthn>, ConfigError> {
+    if !env.parse::<bool>(&PASSKEYS)? {
+        return Ok(None);
+    }
+    let wrong = |reason: String| ConfigError::new(RP_ORIGINS.name, reason);
+    let mut origins = Vec::new();
+    for origin in env.require(&RP_ORIGINS)?.split(',') {
+        let origin = Url::parse(origin.trim()).map_err(|error| wrong(format!("{origin}: {error}")))?;
+        if guarded && origin.scheme() != "https" {
+            return Err(wrong(format!("{origin} is not https")));
+        }
+        // it checks the first origin only, so each is checked as a first one
+        WebauthnBuilder::new(env.require(&RP_ID)?, &origin)
+            .map_err(|_| wrong(format!("{origin} is not within {}", RP_ID.name)))?;
+        origins.push(origin);
+    }
+    let (first, rest) = origins.split_first().ok_or_else(|| wrong("at least one".to_owned()))?;
+    let mut builder = WebauthnBuilder::new(env.require(&RP_ID)?, first).map_err(|e| wrong(e.to_string()))?;
+    for origin in rest {
+        builder = builder.append_allowed_origin(origin);
+    }
+    builder.rp_name("Lectern").build().map(Some).map_err(|error| wrong(error.to_string()))
 }
 
 /// Identity spec C24: a code that everyone knows exists in tests only; anywhere else the start is refused.
@@ -251,9 +310,30 @@ mod tests {
             (ARGON2_M_KIB.name, "7"),
             (GRACE_SECONDS.name, "61"),
             (REQUIRES_VERIFIED.name, "perhaps"),
+            (STEP_UP_SECONDS.name, "0"),
+            (TWO_FACTOR.name, "sometimes"),
         ] {
             assert_eq!(read(&[(name, value)]).unwrap_err().name, name);
         }
+    }
+
+    #[test]
+    fn passkeys_need_origins_within_their_domain_and_https_where_it_matters() {
+        let with = |pairs: &[(&str, &str)]| {
+            let mut all = vec![(PASSKEYS.name, "true")];
+            all.extend(pairs);
+            read(&all)
+        };
+        assert!(read(&[]).unwrap().relying_party.is_none());
+        assert!(with(&[]).unwrap().relying_party.is_some());
+        let two = (RP_ORIGINS.name, "https://learn.example.com, https://example.com");
+        let made = with(&[("ENVIRONMENT", "production"), (RP_ID.name, "example.com"), two]).unwrap();
+        assert_eq!(made.relying_party.unwrap().get_allowed_origins().len(), 2);
+        for origins in ["https://example.com,https://example.org", "https://badexample.com", "nonsense", ""] {
+            let refused = with(&[(RP_ID.name, "example.com"), (RP_ORIGINS.name, origins)]).unwrap_err();
+            assert_eq!(refused.name, RP_ORIGINS.name, "{origins}");
+        }
+        assert_eq!(with(&[("ENVIRONMENT", "production")]).unwrap_err().name, RP_ORIGINS.name);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use sqlx::query;
 
 use crate::app::App;
-use crate::attempts;
+use crate::{attempts, totp};
 
 /// How often.
 pub(crate) const PACE: Duration = Duration::from_secs(60);
@@ -28,6 +28,21 @@ pub async fn tidy(app: App) -> anyhow::Result<()> {
         "DELETE FROM identity.email_codes WHERE id IN (
              SELECT id FROM identity.email_codes WHERE expires_at < $1 ORDER BY expires_at LIMIT 1000)",
         now - TimeDelta::days(1)
+    )
+    .execute(app.pool())
+    .await?;
+    query!(
+        "DELETE FROM identity.challenges WHERE hash IN (
+             SELECT hash FROM identity.challenges WHERE expires_at < $1 ORDER BY expires_at LIMIT 1000)",
+        now
+    )
+    .execute(app.pool())
+    .await?;
+    query!(
+        "DELETE FROM identity.credentials WHERE id IN (
+             SELECT id FROM identity.credentials WHERE confirmed_at IS NULL AND created_at < $1
+             ORDER BY created_at LIMIT 1000)",
+        now - totp::TO_CONFIRM
     )
     .execute(app.pool())
     .await?;

@@ -25,6 +25,14 @@ pub(crate) struct Bearer {
     pub uv: i64,
 }
 
+/// How and when somebody proved who they are.
+#[derive(Debug, Clone)]
+pub(crate) struct Proof {
+    pub at: DateTime<Utc>,
+    /// Authentication methods (RFC 8176).
+    pub amr: Vec<String>,
+}
+
 /// A refresh token as it is stored.
 pub(crate) type RefreshHash = [u8; 32];
 
@@ -48,7 +56,7 @@ pub(crate) fn pair(
     ring: &KeyRing,
     bearer: &Bearer,
     sid: AuthSessionId,
-    auth_time: DateTime<Utc>,
+    proof: &Proof,
     refresh_token: String,
     now: DateTime<Utc>,
 ) -> Result<TokenPair, Fault> {
@@ -68,8 +76,8 @@ pub(crate) fn pair(
         user_id: bearer.user,
         email_verified: bearer.is_verified,
         uv: bearer.uv,
-        auth_time: auth_time.timestamp(),
-        amr: vec!["pwd".to_owned()],
+        auth_time: proof.at.timestamp(),
+        amr: proof.amr.clone(),
     };
     Ok(TokenPair {
         access_token: ring.sign(&claims, now).map_err(Fault::Broken)?,
