@@ -10,11 +10,14 @@ pub struct StackOptions {
 }
 
 impl Default for StackOptions {
-    /// One process with all roles, `ENVIRONMENT=test`, `GATEWAY_LIMITS=relaxed`.
+    /// One process with all roles, `ENVIRONMENT=test`, `GATEWAY_LIMITS=relaxed`, and every feature that can be switched off
+    /// switched on.
     fn default() -> StackOptions {
         let env = [
             ("ENVIRONMENT", "test"),
             ("GATEWAY_LIMITS", "relaxed"),
+            ("ENABLE_TWO_FACTOR_AUTH", "true"),
+            ("PASSKEYS_ENABLED", "true"),
             ("LOG_LEVEL", "info"),
             ("LOG_FORMAT", "text"),
         ];
