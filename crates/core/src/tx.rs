@@ -319,7 +319,7 @@ async fn keep_private(
     .bind(user.map(|user| user.0))
     .bind(&address)
     .bind(client.agent.as_deref())
-    .bind(&salt)
+    .bind(salt)
     .execute(connection)
     .await?;
     let mut private = salt.to_vec();

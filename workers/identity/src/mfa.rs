@@ -41,7 +41,8 @@ pub(crate) async fn asked_of(tx: &mut Tx, app: &App, user: UserId) -> Result<Opt
     if !app.settings().two_factor {
         return Ok(None);
     }
-    let kinds = kinds(&mut **tx, user).await?;
+    let mut kinds = kinds(&mut **tx, user).await?;
+    kinds.retain(|kind| kind != "passkey" || app.settings().relying_party.is_some());
     Ok(kinds.iter().any(|kind| kind == "totp").then_some(kinds))
 }
 

@@ -11,7 +11,7 @@ use lectern_subjects::page::DEFAULT_LIMIT;
 use lectern_subjects::{CommonRefusal, Page, Refusal};
 use serde_json::json;
 use sqlx::{query, query_as, query_scalar};
-use webauthn_rs::prelude::{CredentialID, PasskeyRegistration, RegisterPublicKeyCredential, Webauthn};
+use webauthn_rs::prelude::{PasskeyRegistration, RegisterPublicKeyCredential, Webauthn};
 
 use crate::app::{App, Fault};
 use crate::challenges::{self, Asked, Kind};
@@ -49,7 +49,6 @@ pub async fn start(app: App, call: Call, _req: StartPasskey) -> Outcome<StartPas
         return Err(too_many());
     }
     // an authenticator that has one already shall not make another
-    let known = known.into_iter().map(CredentialID::from).collect();
     let (mut options, state) = relying_party
         .start_passkey_registration(caller.user.0, &user.email, &user.name, Some(known))
         .map_err(Fault::broken)?;
