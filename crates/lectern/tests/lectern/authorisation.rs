@@ -55,8 +55,9 @@ async fn every_request_admits_whom_its_row_names_and_nobody_else() {
         for (name, (role, bus)) in &callers {
             let answer = bus.asks(request.subject, example(request)).await;
             let case = format!("{} as {name}: {} {:?}", request.subject, answer.status, code(&answer));
-            // a refusal for want of a role names the roles; handlers refuse in other words
-            let lacks_role = answer.json.pointer("/details/needs_role").is_some();
+            // a refusal for want of a role names the roles, or the permission; handlers refuse in other words
+            let lacks = |what: &str| answer.json.pointer(what).is_some();
+            let lacks_role = lacks("/details/needs_role") || lacks("/details/needs_permission");
             // sign-in and refresh refuse with 401 by themselves: the credential is in their body; so is a password or a
             // second factor of somebody who proves anew who they are
             let own_credential = request.effect == Effect::Unkeyed
