@@ -97,6 +97,7 @@ type Store = Option<passkey::types::Passkey>;
 pub struct Device {
     store: Store,
     origin: &'static str,
+    counts: bool,
 }
 
 struct Finger;
@@ -125,12 +126,17 @@ impl UserValidationMethod for Finger {
 
 impl Device {
     pub fn new() -> Device {
-        Device { store: None, origin: ORIGIN }
+        Device { store: None, origin: ORIGIN, counts: true }
+    }
+
+    /// One of those that share their keys with others of their owner's, and so don't count.
+    pub fn without_counter() -> Device {
+        Device { counts: false, ..Device::new() }
     }
 
     /// What a thief who copied the key has.
     pub fn copied(&self) -> Device {
-        Device { store: self.store.clone(), origin: self.origin }
+        Device { store: self.store.clone(), ..*self }
     }
 
     /// The same key, asked by another page.
@@ -140,7 +146,7 @@ impl Device {
 
     fn authenticator(&self) -> Authenticator<Store, Finger, RustCryptoBackend> {
         let mut made = Authenticator::new(Aaguid::new_empty(), self.store.clone(), Finger, RustCryptoBackend);
-        made.set_make_credentials_with_signature_counter(true);
+        made.set_make_credentials_with_signature_counter(self.counts);
         made
     }
 
