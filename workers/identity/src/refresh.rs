@@ -122,6 +122,8 @@ pub(crate) async fn renew(tx: &mut Tx, app: &App, sid: AuthSessionId) -> Result<
     if !consume(tx, &hash).await? {
         return Err(IdentityRefusal::SessionExpired.into());
     }
+    // nobody has shown the live token: the answer that it came in may still be lost, and asked for again
+    let token = Presented { parent_hash: None, ..token };
     child_of(tx, app, &ring, &hash, &token).await
 }
 

@@ -60,6 +60,45 @@ async fn p2_the_new_pair_takes_the_place_of_the_old_refresh_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn p2_a_refresh_whose_answer_was_lost_is_answered_again_though_the_user_has_proved_anew_meanwhile() {
+    let world = World::start().await;
+    world.registers("a@example.org").await;
+    let pair = world.logs_in("a@example.org").await;
+    let lost = world.refreshes(&pair).await.expect("a refresh");
+    let fresh = world.ok(&with_password(PASSWORD), Some(&pair.access_token)).await;
+    assert_eq!(world.refreshes(&pair).await.expect("the grace"), lost);
+    assert_eq!(world.refreshes(&lost).await.expect("the grace"), fresh);
+    world.refreshes(&fresh).await.expect("a refresh");
+    // one line of descent: of all these one is live
+    let live = "SELECT count(*) FROM identity.refresh_tokens WHERE consumed_at IS NULL";
+    assert_eq!(world.count(live).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn identity_i1_proofs_and_refreshes_at_once_leave_one_line_of_descent() {
+    let world = std::sync::Arc::new(World::start().await);
+    world.run_identity().await;
+    world.registers("a@example.org").await;
+    let pair = world.logs_in("a@example.org").await;
+    let mut crowd = tokio::task::JoinSet::new();
+    for n in 0..12 {
+        let (world, pair) = (world.clone(), pair.clone());
+        crowd.spawn(async move {
+            match n % 3 {
+                0 => world.ask(&with_password(PASSWORD), Some(&pair.access_token)).await.is_ok(),
+                _ => world.refreshes(&pair).await.is_ok(),
+            }
+        });
+    }
+    let outcomes = crowd.join_all().await;
+    assert!(outcomes.iter().all(|ok| *ok), "{outcomes:?}");
+    let live = "SELECT count(*) FROM identity.refresh_tokens WHERE consumed_at IS NULL";
+    assert_eq!(world.count(live).await, 1);
+    let two_children = "SELECT count(*) - count(DISTINCT parent_hash) - 1 FROM identity.refresh_tokens";
+    assert_eq!(world.count(two_children).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn i078_where_a_second_factor_is_on_a_password_alone_is_no_proof() {
     let world = World::start_with(ON).await;
     let (pair, app) = world.with_app("a@example.org").await;
