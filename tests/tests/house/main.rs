@@ -8,6 +8,8 @@ mod bad_token;
 mod contract;
 mod crash;
 mod database_loss;
+#[path = "../../../workers/identity/tests/identity/device.rs"]
+mod device;
 mod differential;
 mod discovery;
 mod documents;
@@ -21,6 +23,7 @@ mod permissions;
 mod revocation;
 mod road;
 mod rolling;
+mod second_factor;
 mod shared;
 mod timers;
 mod uploads;

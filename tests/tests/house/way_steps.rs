@@ -41,7 +41,7 @@ pub async fn signs_up(way: &mut Way<'_>) {
     assert!(me.json["is_verified"] == true && me.json["email"] == email.as_str(), "not her account: {me}");
     way.asks("me, anonymous", None, "svc.identity.v1.users.me_get", json!({})).await;
     way.asks("keys", None, "svc.identity.v1.token.jwks", json!({})).await;
-    let check = json!({ "sid": NOBODY, "user": NOBODY });
+    let check = json!({ "sid": NOBODY, "user": NOBODY, "uv": 1 });
     way.asks("a token's state", None, "svc.identity.v1.token.check", check).await;
     let carol = json!({ "email": format!("carol.{email}"), "password": password, "name": "Carol", "role": "moderator" });
     let admin = way.admin.clone();

@@ -1,19 +1,14 @@
 //! What tests of second factors do: an authenticator app, and an authenticator of passkeys with a counter.
 
 use lectern_subjects::identity::*;
-use passkey::authenticator::{Authenticator, UiHint, UserCheck, UserValidationMethod};
-use passkey::client::{Client, DefaultClientData};
-use passkey::crypto::rust_crypto::RustCryptoBackend;
-use passkey::types::ctap2::{Aaguid, Ctap2Error};
 use serde_json::{Value, json};
 use totp_rs::Totp;
-use webauthn_rs::prelude::Url;
 
+pub use crate::device::Device;
 use crate::world::{PASSWORD, World, login};
 
 /// Both features on.
 pub const ON: &[(&str, &str)] = &[("ENABLE_TWO_FACTOR_AUTH", "true"), ("PASSKEYS_ENABLED", "true")];
-pub const ORIGIN: &str = "http://localhost:3000";
 
 /// An authenticator app with one secret.
 pub struct AuthApp(Totp);
@@ -91,44 +86,7 @@ impl World {
     }
 }
 
-type Store = Option<passkey::types::Passkey>;
-
-/// A device that makes and holds one passkey.
-pub struct Device {
-    store: Store,
-    origin: &'static str,
-    counts: bool,
-}
-
-struct Finger;
-
-#[async_trait::async_trait]
-impl UserValidationMethod for Finger {
-    type PasskeyItem = passkey::types::Passkey;
-
-    async fn check_user<'a>(
-        &self,
-        _hint: UiHint<'a, Self::PasskeyItem>,
-        presence: bool,
-        verification: bool,
-    ) -> Result<UserCheck, Ctap2Error> {
-        Ok(UserCheck { presence, verification })
-    }
-
-    fn is_presence_enabled(&self) -> bool {
-        true
-    }
-
-    fn is_verification_enabled(&self) -> Option<bool> {
-        Some(true)
-    }
-}
-
 impl Device {
-    pub fn new() -> Device {
-        Device { store: None, origin: ORIGIN, counts: true }
-    }
-
     /// One of those that share their keys with others of their owner's, and so don't count.
     pub fn without_counter() -> Device {
         Device { counts: false, ..Device::new() }
@@ -144,33 +102,7 @@ impl Device {
         Device { origin, ..self }
     }
 
-    fn authenticator(&self) -> Authenticator<Store, Finger, RustCryptoBackend> {
-        let mut made = Authenticator::new(Aaguid::new_empty(), self.store.clone(), Finger, RustCryptoBackend);
-        made.set_make_credentials_with_signature_counter(self.counts);
-        made
-    }
-
-    /// The answer to a challenge for a new passkey.
-    pub async fn makes(&mut self, options: &Value) -> Value {
-        let mut client = Client::new(self.authenticator()).allows_insecure_localhost(true);
-        let request = serde_json::from_value(options.clone()).expect("creation options");
-        let origin = Url::parse(self.origin).unwrap();
-        let made = client.register(&origin, request, DefaultClientData).await.expect("a new passkey");
-        self.store = client.authenticator().store().clone();
-        serde_json::to_value(&made).unwrap()
-    }
-
-    /// The answer to a challenge for any passkey.
-    pub async fn signs(&mut self, options: &Value) -> Value {
-        let mut client = Client::new(self.authenticator()).allows_insecure_localhost(true);
-        let request = serde_json::from_value(options.clone()).expect("request options");
-        let origin = Url::parse(self.origin).unwrap();
-        let signed = client.authenticate(&origin, request, DefaultClientData).await.expect("a signature");
-        self.store = client.authenticator().store().clone();
-        serde_json::to_value(&signed).unwrap()
-    }
-
-    /// The same without looking who touches it.
+    /// A signature without looking who touches it.
     pub async fn signs_unverified(&mut self, options: &Value) -> Value {
         let mut options = options.clone();
         options["publicKey"]["userVerification"] = json!("discouraged");

@@ -1,6 +1,7 @@
 //! Identity on a real broker and a real database, asked over the bus as any other service would.
 
 mod accounts;
+mod device;
 mod factors;
 mod mfa;
 mod passkeys;
