@@ -72,6 +72,7 @@ impl std::str::FromStr for LimitProfile {
 /// The gateway's configuration.
 pub(crate) struct Config {
     pub http_addr: String,
+    pub issuer: String,
     pub limits: LimitProfile,
     pub media_root: PathBuf,
     pub media_keys: Option<String>,
@@ -92,6 +93,7 @@ impl Config {
             .collect::<Result<_, _>>()?;
         Ok(Config {
             http_addr: env.require(&HTTP_ADDR)?.to_owned(),
+            issuer: lectern_core::jwt::issuer(env)?,
             limits: env.parse(&LIMITS)?,
             media_root: env.parse(&MEDIA_ROOT)?,
             media_keys: env.get(&MEDIA_SIGNING_KEYS).map(str::to_owned),

@@ -1,4 +1,4 @@
-//! `/docs` (Swagger UI, from the binary: no network), `/openapi.json`, `/asyncapi.json`, `/docs/errors`.
+//! `/docs` (Swagger UI, from the binary: no network; seed 004 has it at `/swagger`), `/redoc`, `/openapi.json`, `/asyncapi.json`, `/docs/errors`.
 
 use std::fmt::Write;
 use std::sync::{Arc, LazyLock};
@@ -11,16 +11,20 @@ use bytes::Bytes;
 use lectern_subjects::{Code, CommonRefusal};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use crate::{Gateway, asyncapi, openapi};
+use crate::{Gateway, asyncapi, openapi, reference};
 
 static OPENAPI: LazyLock<Bytes> = LazyLock::new(|| openapi::document().to_string().into());
 static ASYNCAPI: LazyLock<Bytes> = LazyLock::new(|| asyncapi::document().to_string().into());
+static REFERENCE: LazyLock<Bytes> = LazyLock::new(|| reference::page(&openapi::document()).into());
 static ERRORS: LazyLock<Bytes> = LazyLock::new(|| errors().into());
 
 /// The documents' routes.
 pub(crate) fn router() -> Router<Arc<Gateway>> {
     let json = |document: &'static LazyLock<Bytes>| {
         move || async move { (typed("application/json"), Bytes::clone(document)).into_response() }
+    };
+    let html = |page: &'static LazyLock<Bytes>| {
+        move || async move { (typed("text/html; charset=utf-8"), Bytes::clone(page)).into_response() }
     };
     let swagger: Router = SwaggerUi::new("/docs")
         .config(Config::from("/openapi.json").try_it_out_enabled(true).validator_url("none"))
@@ -29,10 +33,9 @@ pub(crate) fn router() -> Router<Arc<Gateway>> {
         .route("/", get(|| async { Redirect::to("/docs/") }))
         .route("/openapi.json", get(json(&OPENAPI)))
         .route("/asyncapi.json", get(json(&ASYNCAPI)))
-        .route(
-            "/docs/errors",
-            get(|| async { (typed("text/html; charset=utf-8"), Bytes::clone(&ERRORS)).into_response() }),
-        )
+        .route("/swagger", get(|| async { Redirect::to("/docs/") }))
+        .route("/redoc", get(html(&REFERENCE)))
+        .route("/docs/errors", get(html(&ERRORS)))
         .merge(swagger.with_state(()))
 }
 

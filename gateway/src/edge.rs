@@ -1,13 +1,12 @@
 //! One request's way through the edge: limits, token, input, bus, answer. The same function for every route.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::extract::{ConnectInfo, FromRequestParts, OriginalUri, RawPathParams, Request, State};
+use axum::extract::{FromRequestParts, OriginalUri, RawPathParams, Request, State};
 use axum::http::header::{
-    ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH, USER_AGENT,
+    ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH, SET_COOKIE, USER_AGENT,
 };
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
@@ -19,16 +18,20 @@ use lectern_core::error::CallError;
 use lectern_core::token::TokenFault;
 use lectern_subjects::identity::IdentityRefusal;
 use lectern_subjects::{Access, Code, CommonRefusal, Effect, Problem, Refusal, RequestInfo};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tracing::Instrument;
 
-use crate::routes::Bound;
-use crate::{Gateway, problem};
+use crate::client_address::client_address;
+use crate::input::{BadInput, FORM};
+use crate::routes::{Bound, Standing};
+use crate::{Gateway, device_cookie, problem};
 
 /// Longest body of a request, bytes (architecture §13).
 pub(crate) const BODY_LIMIT: usize = 64 * 1024;
 /// Time for a client to send a body of that length; uploads have their own way.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// The paths of the seeds were old on the day of our first: 2026-11-20, as RFC 9745 writes a date.
+const DEPRECATED_SINCE: &str = "@1795132800";
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -42,6 +45,12 @@ pub(crate) struct Refused {
 impl<R: Refusal> From<R> for Refused {
     fn from(refusal: R) -> Self {
         Refused { code: refusal.code(), details: None, retry_after_s: None }
+    }
+}
+
+impl From<BadInput> for Refused {
+    fn from(bad: BadInput) -> Self {
+        Refused { code: bad.code, details: bad.details, retry_after_s: None }
     }
 }
 
@@ -72,7 +81,7 @@ pub(crate) async fn answer(
     .instrument(span)
     .await;
     finish(response.headers_mut(), &request_id);
-    if let Some(successor) = bound.route.successor {
+    if let Standing::Alias(successor) = bound.route.standing {
         deprecate(response.headers_mut(), successor);
     }
     let status = response.status().as_u16().to_string();
@@ -92,23 +101,23 @@ async fn forward(
 ) -> Result<Response<Body>, Refused> {
     let asker = admit(gateway, parts, bound.info, request_id).await?;
     accepts_json(&parts.headers)?;
-    let body = read_body(parts, body).await?;
+    let body = read_body(parts, body, bound).await?;
     let segments: Vec<(String, String)> = match RawPathParams::from_request_parts(parts, &()).await {
         Ok(params) => params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         Err(_) => Vec::new(),
     };
     let query = parts.uri.query().unwrap_or_default();
-    let body = bound.params.merge(&segments, query, body).map_err(|bad| Refused {
-        code: bad.code,
-        details: bad.details,
-        retry_after_s: None,
-    })?;
+    let body = bound.params.merge(&segments, query, body)?;
+    let body = device_cookie::into_body(bound.info, &parts.headers, body);
     (bound.route.check)(&body).map_err(|bad| Refused {
         code: bad.code,
         details: bad.details,
         retry_after_s: None,
     })?;
-    let outgoing = outgoing(gateway, &asker, &parts.headers)?;
+    let outgoing = Outgoing {
+        deadline: gateway.clock.now() + bound.route.deadline,
+        ..outgoing(gateway, &asker, &parts.headers)?
+    };
     let message = gateway
         .bus
         .request(bound.info.subject, bound.info.effect, &outgoing, body)
@@ -124,7 +133,13 @@ async fn forward(
     }
     let existing = header("Lectern-Existing").is_some();
     let status = if existing && bound.route.status == 201 { 200 } else { bound.route.status };
-    Ok(success(status, header("ETag"), message.payload.clone(), parts, bound.info))
+    let answer = repeat(message.payload.clone(), bound.route.repeated)?;
+    let mut response = success(status, header("ETag"), answer, parts, bound.info);
+    let client = asker.client.address;
+    if let Some(cookie) = device_cookie::set(bound.info, &parts.headers, client, &message.payload) {
+        response.headers_mut().insert(SET_COOKIE, cookie);
+    }
+    Ok(response)
 }
 
 /// Limits, token, access rule: who may go on.
@@ -145,10 +160,15 @@ pub(crate) async fn admit(
     // who forges tokens is as anonymous as who has none
     match &caller {
         Ok(Some(caller)) => gateway.limits.take_user(*caller.user.0.as_bytes()).map_err(limited)?,
-        Ok(None) | Err(_) => gateway.limits.take_address(client_address(gateway, parts)).map_err(limited)?,
+        Ok(None) | Err(_) => gateway
+            .limits
+            .take_address(client_address(&gateway.config.trusted_proxies, parts))
+            .map_err(limited)?,
     }
     let caller = caller.map_err(|fault| match fault {
-        TokenFault::Refused(refusal) => Refused::from(refusal),
+        TokenFault::Refused(refused) => {
+            Refused { details: refused.details, ..Refused::from(refused.refusal) }
+        }
         TokenFault::Unavailable(error) => {
             tracing::warn!(%error, "a token can't be checked right now");
             Refused { retry_after_s: Some(1), ..CommonRefusal::Unavailable.into() }
@@ -159,7 +179,7 @@ pub(crate) async fn admit(
         Effect::Read => ClientInfo::default(),
         Effect::Write | Effect::Unkeyed => {
             let agent = parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
-            ClientInfo::new(Some(client_address(gateway, parts)), agent)
+            ClientInfo::new(Some(client_address(&gateway.config.trusted_proxies, parts)), agent)
         }
     };
     Ok(Asker { token, request_id, client })
@@ -191,21 +211,6 @@ fn bearer(headers: &HeaderMap) -> Result<Option<Arc<str>>, Refused> {
     }
 }
 
-/// The peer; behind a trusted proxy, the rightmost forwarded address that is not itself one (H5).
-fn client_address(gateway: &Gateway, parts: &Parts) -> IpAddr {
-    let peer = parts
-        .extensions
-        .get::<ConnectInfo<SocketAddr>>()
-        .map_or(IpAddr::from([127, 0, 0, 1]), |info| info.0.ip());
-    let trusted = &gateway.config.trusted_proxies;
-    if !trusted.contains(&peer) {
-        return peer;
-    }
-    let forwarded = parts.headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
-    let hops: Vec<&str> = forwarded.flat_map(|value| value.split(',')).map(str::trim).collect();
-    hops.iter().rev().filter_map(|hop| hop.parse().ok()).find(|hop| !trusted.contains(hop)).unwrap_or(peer)
-}
-
 fn accepts_json(headers: &HeaderMap) -> Result<(), Refused> {
     let Some(accept) = headers.get(ACCEPT).and_then(|value| value.to_str().ok()) else { return Ok(()) };
     let fits = |range: &str| {
@@ -218,7 +223,7 @@ fn accepts_json(headers: &HeaderMap) -> Result<(), Refused> {
     if accept.split(',').any(fits) { Ok(()) } else { Err(CommonRefusal::NotAcceptable.into()) }
 }
 
-async fn read_body(parts: &Parts, body: Body) -> Result<Bytes, Refused> {
+async fn read_body(parts: &Parts, body: Body, bound: &Bound) -> Result<Bytes, Refused> {
     if matches!(parts.method, Method::GET | Method::HEAD) {
         return Ok(Bytes::new());
     }
@@ -231,6 +236,8 @@ async fn read_body(parts: &Parts, body: Body) -> Result<Bytes, Refused> {
     let essence = content_type.split(';').next().unwrap_or_default().trim();
     if essence.eq_ignore_ascii_case("application/json") {
         Ok(bytes)
+    } else if bound.route.form && essence.eq_ignore_ascii_case(FORM) {
+        Ok(bound.params.of_form(&bytes)?)
     } else {
         Err(CommonRefusal::UnsupportedMediaType.into())
     }
@@ -287,6 +294,21 @@ pub(crate) fn unavailable(error: &CallError, info: &RequestInfo) -> Refused {
         }
         _ => Refused { retry_after_s: Some(1), ..CommonRefusal::Unavailable.into() },
     }
+}
+
+/// The answer with some of its fields under a second name.
+fn repeat(answer: Bytes, names: &[(&str, &str)]) -> Result<Bytes, Refused> {
+    if names.is_empty() {
+        return Ok(answer);
+    }
+    let mut fields: Map<String, Value> =
+        serde_json::from_slice(&answer).map_err(|_| CommonRefusal::Internal)?;
+    for (ours, theirs) in names {
+        if let Some(value) = fields.get(*ours).cloned() {
+            fields.insert((*theirs).to_owned(), value);
+        }
+    }
+    Ok(Value::Object(fields).to_string().into())
 }
 
 fn success(
@@ -354,8 +376,9 @@ pub(crate) fn finish(headers: &mut HeaderMap, request_id: &str) {
     headers.insert("x-frame-options", HeaderValue::from_static("DENY"));
 }
 
-fn deprecate(headers: &mut HeaderMap, successor: &str) {
-    headers.insert("deprecation", HeaderValue::from_static("true"));
+/// Says that a path is kept for old clients only, since when, and what takes its place (RFC 9745, RFC 8288).
+pub(crate) fn deprecate(headers: &mut HeaderMap, successor: &str) {
+    headers.insert("deprecation", HeaderValue::from_static(DEPRECATED_SINCE));
     if let Ok(value) = HeaderValue::from_str(&format!("<{successor}>; rel=\"successor-version\"")) {
         headers.insert("link", value);
     }

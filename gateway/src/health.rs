@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{ConnectInfo, OriginalUri, State};
 use axum::http::HeaderMap;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use lectern_core::admin;
 use lectern_core::health::Health;
@@ -19,8 +19,24 @@ pub(crate) fn router(state: Health) -> Router<Arc<Gateway>> {
         .route("/health/liveness", get(admin::liveness))
         .route("/health/readiness", get(admin::readiness))
         .route("/health", get(admin::health))
+        .route("/user/v1/health/liveness", get(old_liveness))
+        .route("/user/v1/health/readiness", get(old_readiness))
         .with_state(state)
         .route("/metrics", get(metrics))
+}
+
+/// Where seed 001 has it.
+async fn old_liveness() -> Response {
+    let mut response = admin::liveness().await.into_response();
+    edge::deprecate(response.headers_mut(), "/health/liveness");
+    response
+}
+
+/// Likewise.
+async fn old_readiness(health: State<Health>) -> Response {
+    let mut response = admin::readiness(health).await;
+    edge::deprecate(response.headers_mut(), "/health/readiness");
+    response
 }
 
 /// Other machines scrape the admin port; to them this path does not exist here.

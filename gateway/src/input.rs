@@ -26,6 +26,9 @@ enum Kind {
     Boolean,
 }
 
+/// The media type of a form.
+pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
+
 /// Why an input is no request.
 pub(crate) struct BadInput {
     pub code: &'static Code,
@@ -77,6 +80,20 @@ impl Params {
             fields.push(format!("{}:{}", json!(name), self.typed(&name, &value)));
         }
         splice(&fields.join(","), body)
+    }
+
+    /// A form as the JSON object that it stands for. A field that is given twice stays so, and is refused as a key given
+    /// twice (RFC 6749 §3.2 asks for that).
+    pub fn of_form(&self, body: &[u8]) -> Result<Bytes, BadInput> {
+        let text = std::str::from_utf8(body).map_err(|_| BadInput {
+            code: CommonRefusal::MalformedBody.code(),
+            details: Some(json!([{ "pointer": "", "reason": "a form is UTF-8" }])),
+        })?;
+        let fields: Vec<String> = form_pairs(text.trim_ascii())
+            .iter()
+            .map(|(name, value)| format!("{}:{}", json!(name), self.typed(name, value)))
+            .collect();
+        Ok(format!("{{{}}}", fields.join(",")).into())
     }
 
     /// A query's text as the JSON of its field's type; what does not parse stays a string, and is refused as one.
@@ -156,6 +173,7 @@ fn percent_decoded(text: &str) -> String {
 mod tests {
     use lectern_subjects::Request;
     use lectern_subjects::courses::{ListCourses, UpdateCourse};
+    use lectern_subjects::identity::RevokeToken;
 
     use super::*;
     use crate::routes::ROUTES;
@@ -198,6 +216,23 @@ mod tests {
         let repeated =
             merged::<UpdateCourse>(&[("id", ID)], "", &format!(r#"{{"id":"{ID}"}}"#)).expect("json");
         assert!(lectern_subjects::decode::<UpdateCourse>(repeated.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn rfc7009_a_form_becomes_the_object_that_it_stands_for_and_a_field_given_twice_is_refused() {
+        let params = params::<RevokeToken>();
+        let read = |form: &str| {
+            params.of_form(form.as_bytes()).map(|json| lectern_subjects::decode::<RevokeToken>(&json))
+        };
+        let Ok(Ok(asked)) = read("token=a%2Bb+c%22&token_type_hint=access_token") else { panic!("a form") };
+        assert_eq!(
+            (asked.token.as_str(), asked.token_type_hint.as_deref()),
+            ("a+b c\"", Some("access_token"))
+        );
+        for bad in ["token=a&token=b", "", "tok=a", "token=a&scope=b", "token=%00"] {
+            assert!(matches!(read(bad), Ok(Err(_))), "{bad:?}");
+        }
+        assert!(params.of_form(b"token=\xff").is_err());
     }
 
     #[test]

@@ -2,7 +2,10 @@
 //! that names a request of the contract, and everything passes over the bus.
 
 mod asyncapi;
+mod client_address;
 pub mod config;
+mod device_cookie;
+mod discovery;
 mod docs;
 mod edge;
 mod health;
@@ -12,6 +15,7 @@ mod media;
 mod openapi;
 mod problem;
 mod range;
+mod reference;
 pub mod routes;
 mod server;
 mod sniff;
@@ -94,6 +98,7 @@ async fn probe(gateway: Arc<Gateway>, process: Process) {
     loop {
         let connected = gateway.bus.is_connected();
         process.health.set("gateway/nats", (!connected).then(|| "not connected".to_owned()));
+        gateway.tokens.revocations().record_age(gateway.bus.role());
         let stale = gateway.tokens.revocations().is_stale();
         process.health.set("gateway/revocations", stale.then(|| "the watcher is not current".to_owned()));
         tokio::select! {

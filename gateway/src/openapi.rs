@@ -7,7 +7,9 @@ use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use crate::routes::{ROUTES, Route};
+use crate::discovery;
+use crate::input::FORM;
+use crate::routes::{ROUTES, Route, Standing};
 
 /// Where components stand in the document.
 const COMPONENTS: &str = "#/components/schemas/";
@@ -64,7 +66,7 @@ pub(crate) fn document() -> Value {
 }
 
 fn operation(route: &Route, info: &RequestInfo, generator: &mut SchemaGenerator) -> Value {
-    let reply = (info.reply_schema)(generator);
+    let reply = repeated(route, &(info.reply_schema)(generator).to_value());
     let request = (info.request_schema)(generator);
     let fields = generator.definitions().get(info.name).cloned().unwrap_or_default();
     let golden: Value = serde_json::from_str(info.golden).unwrap_or_default();
@@ -98,14 +100,26 @@ fn operation(route: &Route, info: &RequestInfo, generator: &mut SchemaGenerator)
         "tags": [info.service()],
         "x-nats-subject": info.subject,
         "parameters": parameters,
-        "responses": responses(route, info, &reply.to_value(), &golden["reply"]),
+        "responses": responses(route, info, &reply, &repeated_in(route, &golden["reply"])),
     });
     if let Some((_, setting)) = SWITCHED_ON_BY.iter().find(|(start, _)| info.subject.starts_with(start)) {
         operation["x-switched-on-by"] = json!(setting);
     }
+    if route.standing != Standing::Own {
+        // an id belongs to one operation: the request's own row
+        operation["operationId"] = json!(
+            format!("{}_{}", route.method.to_ascii_lowercase(), route.path)
+                .replace(|c: char| !c.is_ascii_alphanumeric(), "_")
+        );
+    }
+    if let Standing::Alias(successor) = route.standing {
+        operation["deprecated"] = json!(true);
+        operation["description"] = json!(format!("Kept for old clients; use {successor}."));
+    }
     if info.access != Access::Public {
         operation["security"] = json!([{ "BearerAuth": [] }]);
-        operation["description"] = json!(format!("Access: {}.", access(info.access)));
+        let kept = operation["description"].as_str().map(|text| format!(" {text}")).unwrap_or_default();
+        operation["description"] = json!(format!("Access: {}.{kept}", access(info.access)));
     }
     let has_body = fields["properties"]
         .as_object()
@@ -118,10 +132,40 @@ fn operation(route: &Route, info: &RequestInfo, generator: &mut SchemaGenerator)
         let schema = if in_path.is_empty() { request.to_value() } else { without(&fields, &in_path) };
         operation["requestBody"] = json!({
             "required": required.iter().any(|field| !in_path.contains(field)),
-            "content": { "application/json": { "schema": schema, "example": example } },
+            "content": { "application/json": { "schema": schema.clone(), "example": example.clone() } },
         });
+        if route.form {
+            operation["requestBody"]["content"][FORM] = json!({ "schema": schema, "example": example });
+        }
     }
     operation
+}
+
+/// A reply's schema with the fields that are answered under a second name.
+fn repeated(route: &Route, reply: &Value) -> Value {
+    if route.repeated.is_empty() {
+        return reply.clone();
+    }
+    let second: Map<String, Value> = route
+        .repeated
+        .iter()
+        .map(|(ours, theirs)| {
+            (
+                (*theirs).to_owned(),
+                json!({ "type": "string", "description": format!("The same as `{ours}`.") }),
+            )
+        })
+        .collect();
+    json!({ "allOf": [reply, { "type": "object", "properties": second }] })
+}
+
+/// An example with them.
+fn repeated_in(route: &Route, example: &Value) -> Value {
+    let mut example = example.clone();
+    for (ours, theirs) in route.repeated {
+        example[*theirs] = example[*ours].clone();
+    }
+    example
 }
 
 /// A request's schema without the fields that stand in the path.
@@ -224,23 +268,33 @@ fn by_hand() -> Vec<(&'static str, Map<String, Value>)> {
         { "name": "file", "in": "path", "required": true, "schema": { "type": "string" } },
     ]);
     let one = |method: &str, operation: Value| Map::from_iter([(method.to_owned(), operation)]);
-    vec![
+    let liveness = plain("operations", "The process lives.", &[("200", "alive")]);
+    let readiness = plain(
+        "operations",
+        "The process may take requests.",
+        &[("200", "ready"), ("503", "not ready, and why")],
+    );
+    let old = |operation: &Value| {
+        let mut operation = operation.clone();
+        operation["deprecated"] = json!(true);
+        operation
+    };
+    let described = plain(
+        "identity",
+        "Who issues tokens here and where to ask about them (RFC 8414, OpenID Connect Discovery).",
+        &[("200", "The document; its `issuer` is the `iss` of every token.")],
+    );
+    let mut operations = vec![
         ("/api/v1/uploads", one("post", upload)),
         ("/api/v1/uploads/{id}", Map::from_iter([("patch".to_owned(), append), ("head".to_owned(), probe)])),
         ("/media/{asset}/{file}", one("get", media)),
-        ("/health/liveness", one("get", plain("operations", "The process lives.", &[("200", "alive")]))),
-        (
-            "/health/readiness",
-            one(
-                "get",
-                plain(
-                    "operations",
-                    "The process may take requests.",
-                    &[("200", "ready"), ("503", "not ready, and why")],
-                ),
-            ),
-        ),
-    ]
+        ("/user/v1/health/liveness", one("get", old(&liveness))),
+        ("/user/v1/health/readiness", one("get", old(&readiness))),
+        ("/health/liveness", one("get", liveness)),
+        ("/health/readiness", one("get", readiness)),
+    ];
+    operations.extend(discovery::PATHS.iter().map(|path| (*path, one("get", described.clone()))));
+    operations
 }
 
 fn access(access: Access) -> String {

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::routing::{MethodFilter, MethodRouter, get, patch, post};
+use lectern_core::bus::DEFAULT_DEADLINE;
+use lectern_subjects::audit::{QueryEntries, VerifyEntries};
 use lectern_subjects::content::{AdvanceUpload, CompleteUpload};
 use lectern_subjects::content::{CreateUpload, GetAsset, GetUpload};
 use lectern_subjects::courses::{
@@ -16,9 +19,14 @@ use lectern_subjects::enrollment::{
     ListEnrollments, ListPlans, ListSubscriptions, Subscribe, UpdateSubscription,
 };
 use lectern_subjects::identity::{
-    AddPasskey, AskForPasskey, CheckToken, ConfirmTotp, CreateUser, GetJwks, GetMe, ListPasskeys, Login,
-    Logout, MakeRecoveryCodes, Reauthenticate, Refresh, Register, RemovePasskey, RemoveTotp,
-    ResendVerification, SignInWithPasskey, StartPasskey, StartTotp, VerifyEmail, VerifyMfa,
+    AddPasskey, AskForPasskey, ChangeEmail, ChangePassword, CheckToken, ConfirmEmail, ConfirmTotp,
+    CreateUser, DeleteUser, DisableUser, EnableUser, EraseMe, ForgotPassword, GetAccount, GetAuditPrivate,
+    GetErasure, GetJwks, GetMe, GetUser, GetUserinfo, IntrospectToken, ListAuthSessions, ListLoginHistory,
+    ListPasskeys, ListUserSessions, ListUsers, Login, Logout, MakeRecoveryCodes, Reauthenticate, Refresh,
+    Register, RemovePasskey, RemoveTotp, ResendVerification, ResetPassword, RevokeAllSessions,
+    RevokeAuthSession, RevokeByLink, RevokeOtherAuthSessions, RevokeToken, RevokeUserSessions, RotateKeys,
+    SetRole, SignInWithPasskey, StartPasskey, StartTotp, UnlockUser, UpdateMe, UpdateUser, VerifyEmail,
+    VerifyMfa,
 };
 use lectern_subjects::notifications::{ListNotices, ReadNotice};
 use lectern_subjects::playback::{
@@ -27,7 +35,7 @@ use lectern_subjects::playback::{
 use lectern_subjects::{Request, RequestInfo, decode};
 
 use crate::input::Params;
-use crate::{Gateway, docs, edge, health, media, uploads};
+use crate::{Gateway, discovery, docs, edge, health, media, uploads};
 
 /// One route: a method and a path that stand for a request of the contract.
 pub struct Route {
@@ -41,9 +49,29 @@ pub struct Route {
     pub status: u16,
     /// Reads and validates a body.
     pub(crate) check: fn(&[u8]) -> Result<(), lectern_subjects::decode::BadShape>,
-    /// Set on an alias that a seed documents: where its successor is.
-    pub successor: Option<&'static str>,
+    /// How it stands to the other rows of its request.
+    pub standing: Standing,
+    /// Whether the body may also be `application/x-www-form-urlencoded`, as the OAuth standards have it.
+    pub form: bool,
+    /// Fields of the answer that are repeated under the name that a seed documents, as (ours, the seed's).
+    pub repeated: &'static [(&'static str, &'static str)],
+    /// How long a client waits for the answer at most.
+    pub(crate) deadline: Duration,
 }
+
+/// How a row stands to the other rows of its request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// The request's own; each has one, or a stated reason for none.
+    Own,
+    /// A second method that a standard asks for.
+    Also,
+    /// A path that a seed documents: it works, and its answers name the path that takes its place.
+    Alias(&'static str),
+}
+
+/// Seed 001 gives making an account this long (I-030).
+const TIME_TO_CREATE: Duration = Duration::from_secs(10);
 
 const fn route<R: Request>(method: &'static str, path: &'static str, status: u16) -> Route {
     Route {
@@ -52,9 +80,37 @@ const fn route<R: Request>(method: &'static str, path: &'static str, status: u16
         subject: R::SUBJECT,
         status,
         check: |body| decode::<R>(body).map(drop),
-        successor: None,
+        standing: Standing::Own,
+        form: false,
+        repeated: &[],
+        deadline: DEFAULT_DEADLINE,
     }
 }
+
+impl Route {
+    const fn also(self) -> Route {
+        Route { standing: Standing::Also, ..self }
+    }
+
+    const fn alias_of(self, successor: &'static str) -> Route {
+        Route { standing: Standing::Alias(successor), ..self }
+    }
+
+    const fn within(self, deadline: Duration) -> Route {
+        Route { deadline, ..self }
+    }
+
+    const fn or_form(self) -> Route {
+        Route { form: true, ..self }
+    }
+
+    const fn repeating(self, repeated: &'static [(&'static str, &'static str)]) -> Route {
+        Route { repeated, ..self }
+    }
+}
+
+/// Seed 004's spelling of a token pair.
+const CAMEL_TOKENS: &[(&str, &str)] = &[("access_token", "accessToken"), ("refresh_token", "refreshToken")];
 
 /// All routes.
 pub static ROUTES: &[Route] = &[
@@ -69,6 +125,10 @@ pub static ROUTES: &[Route] = &[
     route::<Reauthenticate>("POST", "/api/v1/auth/reauthenticate", 200),
     route::<Refresh>("POST", "/api/v1/auth/refresh", 200),
     route::<Logout>("POST", "/api/v1/auth/logout", 200),
+    route::<RevokeByLink>("POST", "/api/v1/auth/sessions/revoke-by-link", 200),
+    route::<ForgotPassword>("POST", "/api/v1/auth/password/forgot", 202),
+    route::<ResetPassword>("POST", "/api/v1/auth/password/reset", 200),
+    route::<ChangePassword>("PUT", "/api/v1/users/me/password", 200),
     route::<GetMe>("GET", "/api/v1/users/me", 200),
     route::<StartTotp>("POST", "/api/v1/users/me/totp", 200),
     route::<ConfirmTotp>("POST", "/api/v1/users/me/totp/confirm", 200),
@@ -79,7 +139,61 @@ pub static ROUTES: &[Route] = &[
     route::<ListPasskeys>("GET", "/api/v1/users/me/passkeys", 200),
     route::<RemovePasskey>("DELETE", "/api/v1/users/me/passkeys/{id}", 200),
     route::<CreateUser>("POST", "/api/v1/admin/users", 201),
+    route::<GetAccount>("GET", "/api/v2/users/me", 200),
+    // seed 001 writes PUT; absent fields stay as they are in both
+    route::<UpdateMe>("PATCH", "/api/v1/users/me", 200),
+    route::<UpdateMe>("PUT", "/api/v1/users/me", 200).also(),
+    route::<ChangeEmail>("POST", "/api/v1/users/me/email", 202),
+    route::<ConfirmEmail>("POST", "/api/v1/users/me/email/confirm", 200),
+    route::<ListAuthSessions>("GET", "/api/v1/users/me/sessions", 200),
+    route::<RevokeAuthSession>("DELETE", "/api/v1/users/me/sessions/{sid}", 200),
+    route::<RevokeOtherAuthSessions>("DELETE", "/api/v1/users/me/sessions", 200),
+    route::<ListLoginHistory>("GET", "/api/v1/users/me/login-history", 200),
+    route::<EraseMe>("DELETE", "/api/v1/users/me", 202),
+    route::<GetErasure>("GET", "/api/v1/admin/erasures/{id}", 200),
+    route::<CreateUser>("POST", "/api/v1/admin/users", 201).within(TIME_TO_CREATE),
+    route::<ListUsers>("GET", "/api/v1/users", 200),
+    route::<GetUser>("GET", "/api/v1/users/{id}", 200),
+    route::<UpdateUser>("PATCH", "/api/v1/users/{id}", 200),
+    route::<DeleteUser>("DELETE", "/api/v1/users/{id}", 200),
+    route::<SetRole>("PUT", "/api/v1/users/{id}/role", 200),
+    route::<DisableUser>("POST", "/api/v1/admin/users/{id}/disable", 200),
+    route::<EnableUser>("POST", "/api/v1/admin/users/{id}/enable", 200),
+    route::<UnlockUser>("POST", "/api/v1/admin/users/{id}/unlock", 200),
+    route::<ListUserSessions>("GET", "/api/v1/admin/users/{id}/sessions", 200),
+    route::<RevokeUserSessions>("DELETE", "/api/v1/admin/users/{id}/sessions", 200),
+    route::<RevokeAllSessions>("POST", "/api/v1/admin/sessions/revoke-all", 202),
+    route::<RotateKeys>("POST", "/api/v1/admin/keys/rotate", 200),
     route::<GetJwks>("GET", "/.well-known/jwks.json", 200),
+    route::<IntrospectToken>("POST", "/oauth/introspect", 200).or_form(),
+    route::<RevokeToken>("POST", "/oauth/revoke", 200).or_form(),
+    route::<GetUserinfo>("GET", "/oauth/userinfo", 200),
+    route::<GetUserinfo>("POST", "/oauth/userinfo", 200).also(),
+    // identity, as seed 001 has it: its service stands under /user/v1
+    route::<Register>("POST", "/user/v1/auth/register", 201).alias_of("/api/v1/auth/register"),
+    route::<VerifyEmail>("POST", "/user/v1/auth/verify-email", 200).alias_of("/api/v1/auth/verify-email"),
+    route::<Login>("POST", "/user/v1/auth/login", 200).alias_of("/api/v1/auth/login"),
+    route::<Refresh>("POST", "/user/v1/auth/refresh", 200).alias_of("/api/v1/auth/refresh"),
+    route::<Logout>("POST", "/user/v1/auth/logout", 200).alias_of("/api/v1/auth/logout"),
+    route::<GetMe>("GET", "/user/v1/users/me", 200).alias_of("/api/v1/users/me"),
+    route::<CreateUser>("POST", "/user/v1/users", 201).within(TIME_TO_CREATE).alias_of("/api/v1/admin/users"),
+    route::<CreateUser>("POST", "/user/v1/admin/users", 201)
+        .within(TIME_TO_CREATE)
+        .alias_of("/api/v1/admin/users"),
+    route::<CreateUser>("POST", "/api/v1/users", 201).within(TIME_TO_CREATE).alias_of("/api/v1/admin/users"),
+    // seed 002: a prefix per service
+    route::<Register>("POST", "/auth-service/auth/register", 201).alias_of("/api/v1/auth/register"),
+    route::<Login>("POST", "/auth-service/auth/login", 200).alias_of("/api/v1/auth/login"),
+    route::<GetMe>("GET", "/auth-service/users/me", 200).alias_of("/api/v1/users/me"),
+    // seed 003
+    route::<Register>("POST", "/api/users/register", 201).alias_of("/api/v1/auth/register"),
+    route::<Login>("POST", "/api/users/login", 200).alias_of("/api/v1/auth/login"),
+    route::<GetMe>("GET", "/api/users/me", 200).alias_of("/api/v1/users/me"),
+    // seed 004
+    route::<Register>("POST", "/auth/register", 201).alias_of("/api/v1/auth/register"),
+    route::<Login>("POST", "/auth/login", 200).alias_of("/api/v1/auth/login").repeating(CAMEL_TOKENS),
+    route::<Refresh>("POST", "/auth/refresh", 200).alias_of("/api/v1/auth/refresh").repeating(CAMEL_TOKENS),
+    route::<Logout>("POST", "/auth/logout", 200).alias_of("/api/v1/auth/logout"),
     // courses
     route::<CreateCourse>("POST", "/api/v1/courses", 201),
     route::<ListCourses>("GET", "/api/v1/courses", 200),
@@ -117,6 +231,9 @@ pub static ROUTES: &[Route] = &[
     // notifications
     route::<ListNotices>("GET", "/api/v1/notifications", 200),
     route::<ReadNotice>("POST", "/api/v1/notifications/{id}/read", 200),
+    // audit
+    route::<QueryEntries>("GET", "/api/v1/admin/audit", 200),
+    route::<VerifyEntries>("GET", "/api/v1/admin/audit/verify", 200),
 ];
 
 /// Requests without a row above, and why.
@@ -134,6 +251,7 @@ pub static NO_ROUTE: &[(&str, &str)] = &[
         CheckToken::SUBJECT,
         "asked by roles whose revocation watcher is stale; over HTTP the token's own check answers",
     ),
+    (GetAuditPrivate::SUBJECT, "asked by the audit record, whose list shows it: GET /api/v1/admin/audit"),
 ];
 
 /// What a route needs at run time: the row, its row in the contract, and how its parameters become fields.
@@ -164,6 +282,7 @@ pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
         .route("/api/v1/uploads/{id}", patch(uploads::patch).head(uploads::head))
         .route("/media/{asset}/{file}", get(media::serve))
         .merge(docs::router())
+        .merge(discovery::router())
         .merge(health::router(gateway.health.clone()))
         .fallback(edge::no_route)
         .method_not_allowed_fallback(edge::no_method)

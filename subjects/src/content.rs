@@ -199,6 +199,15 @@ requests! { ContentRefusal;
 }
 
 facts! {
+    /// Everything of a user was erased here.
+    PrivacyErased "evt.content.v1.privacy.erased" by user_id {
+        /// The user.
+        user_id: UserId,
+        /// The erasure that it belongs to.
+        job_id: uuid::Uuid,
+        /// What was erased: table or kind of thing, and how many.
+        erased: crate::privacy::Erased,
+    }
     /// A file was uploaded, whole and checked.
     UploadCompleted "evt.content.v1.upload.completed" by asset_id {
         /// The asset it became.

@@ -342,6 +342,15 @@ requests! { CoursesRefusal;
 }
 
 facts! {
+    /// Everything of a user was erased here.
+    PrivacyErased "evt.courses.v1.privacy.erased" by user_id {
+        /// The user.
+        user_id: UserId,
+        /// The erasure that it belongs to.
+        job_id: uuid::Uuid,
+        /// What was erased: table or kind of thing, and how many.
+        erased: crate::privacy::Erased,
+    }
     /// A course was made.
     CourseCreated "evt.courses.v1.course.created" by course_id {
         /// The course.

@@ -368,6 +368,15 @@ requests! { EnrollmentRefusal;
 }
 
 facts! {
+    /// Everything of a user was erased here.
+    PrivacyErased "evt.enrollment.v1.privacy.erased" by user_id {
+        /// The user.
+        user_id: UserId,
+        /// The erasure that it belongs to.
+        job_id: uuid::Uuid,
+        /// What was erased: table or kind of thing, and how many.
+        erased: crate::privacy::Erased,
+    }
     /// A user enrolled in a course.
     EnrollmentCreated "evt.enrollment.v1.enrollment.created" by user_id {
         /// The user.

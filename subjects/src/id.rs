@@ -61,6 +61,8 @@ ids! {
     PlanId;
     /// A user's subscription to a plan.
     SubscriptionId;
+    /// The erasure of a person.
+    ErasureId;
     /// A notice in a user's inbox.
     NotificationId;
 }

@@ -18,6 +18,7 @@ pub mod money;
 pub mod notifications;
 pub mod page;
 pub mod playback;
+pub mod privacy;
 pub mod refusal;
 pub mod request;
 pub mod role;
@@ -80,6 +81,8 @@ pub static SERVICES: &[ServiceInfo] = &[
         facts: notifications::FACTS,
         refusals: notifications::NotificationsRefusal::CODES,
     },
+    // refuses in the common words only
+    ServiceInfo { name: "audit", requests: audit::REQUESTS, facts: audit::FACTS, refusals: &[] },
 ];
 
 /// Every request of every service.

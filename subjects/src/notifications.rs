@@ -73,6 +73,15 @@ requests! { NotificationsRefusal;
 }
 
 facts! {
+    /// Everything of a user was erased here.
+    PrivacyErased "evt.notifications.v1.privacy.erased" by user_id {
+        /// The user.
+        user_id: UserId,
+        /// The erasure that it belongs to.
+        job_id: uuid::Uuid,
+        /// What was erased: table or kind of thing, and how many.
+        erased: crate::privacy::Erased,
+    }
     /// A notice was put into a user's inbox.
     NotificationSent "evt.notifications.v1.notification.sent" by user_id {
         /// The user.

@@ -325,6 +325,15 @@ requests! { PlaybackRefusal;
 }
 
 facts! {
+    /// Everything of a user was erased here.
+    PrivacyErased "evt.playback.v1.privacy.erased" by user_id {
+        /// The user.
+        user_id: UserId,
+        /// The erasure that it belongs to.
+        job_id: uuid::Uuid,
+        /// What was erased: table or kind of thing, and how many.
+        erased: crate::privacy::Erased,
+    }
     /// A playback session began.
     PlaybackInitialized "evt.playback.v1.playback.initialized" by user_id {
         /// The viewer.

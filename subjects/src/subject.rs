@@ -65,6 +65,19 @@ pub fn timer_stream(service: &str) -> String {
     format!("TIMERS_{}", service.to_ascii_uppercase())
 }
 
+/// A durable command to a service: `cmd.<service>.v1.<verb>.<key>`.
+pub fn command(service: &str, verb: &str, key: Uuid) -> String {
+    format!("cmd.{service}.v1.{verb}.{key}")
+}
+
+/// The verb and the key of a command.
+pub fn command_parts(subject: &str) -> Option<(&str, Uuid)> {
+    let mut tokens = subject.strip_prefix("cmd.")?.split('.');
+    let (_service, _version) = (tokens.next()?, tokens.next()?);
+    let parsed = (tokens.next()?, Uuid::try_parse(tokens.next()?).ok()?);
+    tokens.next().is_none().then_some(parsed)
+}
+
 /// Where a message goes that could not be handled.
 pub fn dead(stream: &str, consumer: &str) -> String {
     format!("dead.{stream}.{consumer}")
@@ -107,6 +120,8 @@ mod tests {
         let (user, playback) = (UserId(Uuid::from_u128(1)), PlaybackSessionId(Uuid::from_u128(2)));
         let stored = beat(user, playback).replace("play.v1.", "play.v1.31.");
         assert_eq!(stored_beat(&stored), Some((user, playback)));
+        let command = command("courses", "privacy_erase", Uuid::from_u128(4));
+        assert_eq!(command_parts(&command), Some(("privacy_erase", Uuid::from_u128(4))));
         assert_eq!(due_kind(&timer_due("enrollment", "period_end")), Some("period_end"));
         for info in crate::facts() {
             let subject = format!("{}.{}", info.subject, Uuid::from_u128(3));

@@ -3,4 +3,5 @@
 
 pub mod load;
 pub mod machine;
+pub mod peer;
 pub mod story;

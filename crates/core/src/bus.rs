@@ -50,6 +50,7 @@ struct Inner {
     client: Client,
     jetstream: jetstream::Context,
     clock: Clock,
+    role: String,
     replies: Arc<Replies>,
     budget: AtomicI64,
     signals: Arc<Signals>,
@@ -196,7 +197,9 @@ impl Bus {
             next: AtomicU64::new(0),
             waiting: Mutex::default(),
         });
-        let bus = Inner { client, jetstream, clock, replies, budget: AtomicI64::new(RETRY_BUDGET), signals };
+        let role = config.role.clone();
+        let budget = AtomicI64::new(RETRY_BUDGET);
+        let bus = Inner { client, jetstream, clock, role, replies, budget, signals };
         bus.receive_replies().await?;
         Ok(Bus(Arc::new(bus)))
     }
@@ -209,6 +212,15 @@ impl Bus {
     /// JetStream; for core and provisioning.
     pub fn jetstream(&self) -> &jetstream::Context {
         &self.0.jetstream
+    }
+
+    /// The role that it is the connection of.
+    pub fn role(&self) -> &str {
+        &self.0.role
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.0.clock
     }
 
     /// Whether the connection is up right now.

@@ -97,6 +97,13 @@ pub const JWT_ALGORITHM: Setting = Setting {
     secret: false,
     help: "EdDSA, nothing else: shared-secret algorithms are refused",
 };
+/// Who issues access tokens.
+pub const JWT_ISSUER: Setting = Setting {
+    name: "JWT_ISSUER",
+    default: Some(crate::jwt::ISSUER),
+    secret: false,
+    help: "issuer of access tokens, the same for every process; the public URL of the gateway makes it findable by standard clients",
+};
 /// The settings that every process has.
 pub const SETTINGS: &[Setting] = &[
     ENVIRONMENT,
@@ -107,6 +114,7 @@ pub const SETTINGS: &[Setting] = &[
     SECRETS_FILE,
     ACCESS_TOKEN_MINUTES,
     JWT_ALGORITHM,
+    JWT_ISSUER,
 ];
 
 /// Names of the seeds without a meaning here (architecture §13): accepted, warned about once, ignored.

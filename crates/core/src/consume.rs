@@ -169,6 +169,8 @@ impl Source {
     pub fn gauge(&self, open: f64) {
         let labels = [("stream", self.stream.clone()), ("consumer", self.consumer.to_owned())];
         metrics::gauge!("consumers_open", &labels).set(open);
+        // there from the start: an alert can't see the growth of what begins at one
+        metrics::counter!("dead_letters_total", &labels).increment(0);
     }
 
     /// Tells the broker what became of a message. Whatever is lost on the way, it comes again, and the inbox or the

@@ -1,4 +1,4 @@
-//! Followers: a fact has its effect here once, however often it is delivered (architecture §5).
+//! Followers: a fact has its effect here once, however often it is delivered (architecture §5). So has a command.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -20,8 +20,37 @@ use crate::service::{Follower, Service};
 use crate::tx::Tx;
 use crate::{faults, lanes, telemetry};
 
-/// The stream of all facts.
-const STREAM: &str = "EVENTS";
+/// What is followed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum What {
+    Facts,
+    Commands,
+}
+
+impl What {
+    fn stream(self) -> &'static str {
+        match self {
+            What::Facts => "EVENTS",
+            What::Commands => "COMMANDS",
+        }
+    }
+
+    fn handlers<A>(self, service: &Service<A>) -> &[Follower<A>] {
+        match self {
+            What::Facts => &service.followers,
+            What::Commands => &service.commands,
+        }
+    }
+
+    /// What decides about the handler, and the key.
+    fn parts(self, subject: &str) -> Option<(&str, Uuid)> {
+        match self {
+            What::Facts => subject::fact(subject),
+            What::Commands => subject::command_parts(subject),
+        }
+    }
+}
+
 /// Deliveries of a fact (architecture §13).
 const ATTEMPTS: i64 = 6;
 /// The longest pause while the database is away.
@@ -40,25 +69,31 @@ pub(crate) async fn run<A: Clone + Send + Sync + 'static>(
     app: A,
     core: App,
     service: Arc<Service<A>>,
+    what: What,
     stop: CancellationToken,
 ) {
-    if service.followers.is_empty() {
+    if what.handlers(&service).is_empty() {
         return;
     }
     let source = Source {
         core: core.clone(),
-        stream: STREAM.to_owned(),
+        stream: what.stream().to_owned(),
         consumer: service.name(),
         attempts: ATTEMPTS,
         stop: stop.clone(),
     };
-    let key = |message: &Message| match subject::fact(&message.subject) {
+    let key = |message: &Message| match what.parts(&message.subject) {
         Some((_, key)) => key.to_string(),
         None => message.subject.to_string(),
     };
     lanes::run(source, key, |message| {
-        let follow =
-            Follow { app: app.clone(), core: core.clone(), service: service.clone(), stop: stop.clone() };
+        let follow = Follow {
+            app: app.clone(),
+            core: core.clone(),
+            service: service.clone(),
+            what,
+            stop: stop.clone(),
+        };
         async move { follow.handle(&message).await }
     })
     .await;
@@ -68,13 +103,15 @@ struct Follow<A> {
     app: A,
     core: App,
     service: Arc<Service<A>>,
+    what: What,
     stop: CancellationToken,
 }
 
 impl<A: Clone + Send + Sync + 'static> Follow<A> {
     async fn handle(&self, message: &Message) -> End {
-        let kind = subject::fact(&message.subject).map(|(kind, _)| kind);
-        let Some(follower) = self.service.followers.iter().find(|f| Some(f.subject) == kind) else {
+        let kind = self.what.parts(&message.subject).map(|(kind, _)| kind);
+        let Some(follower) = self.what.handlers(&self.service).iter().find(|f| Some(f.subject) == kind)
+        else {
             return End::Done; // the filter of an older or newer release
         };
         let delivered = message.info().map_or(1, |info| info.delivered);

@@ -230,7 +230,9 @@ impl<A: Clone + Send + Sync + 'static> Host<A> {
         if let Some(header) = header(message, "Authorization").filter(|_| !ignores_token) {
             let token = bearer(header).ok_or_else(|| refused(IdentityRefusal::TokenInvalid, now))?;
             let caller = self.tokens.check(token).await.map_err(|fault| match fault {
-                TokenFault::Refused(refusal) => refused(refusal, now),
+                TokenFault::Refused(refused) => {
+                    Came::Refused(Box::new(refused.problem(now)), refused.retry_after_s)
+                }
                 TokenFault::Unavailable(error) => {
                     tracing::warn!(%error, "a token can't be checked right now");
                     common(CommonRefusal::Unavailable, now)

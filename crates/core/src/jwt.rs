@@ -12,9 +12,11 @@ use ring::signature::{ED25519, Ed25519KeyPair, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
 use signature::{Signer, Verifier};
 
+use crate::config::{ConfigError, Env, JWT_ISSUER};
+
 /// The `typ` of access tokens (RFC 9068 §2.1).
 pub const TYP: &str = "at+jwt";
-/// Who issues tokens.
+/// Who issues tokens, unless `JWT_ISSUER` says otherwise.
 pub const ISSUER: &str = "lectern";
 /// Whom tokens are for.
 pub const AUDIENCE: &str = "lectern";
@@ -58,6 +60,12 @@ pub struct Claims {
     pub auth_time: i64,
     /// How they did (RFC 8176).
     pub amr: Vec<String>,
+    /// How sure that makes us: `aal1` or `aal2` (NIST SP 800-63B); none in tokens of older releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acr: Option<String>,
+    /// The e-mail address, where `TOKEN_CLAIM_EMAIL` asks for it (seed 001).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
 }
 
 /// Why a token was not accepted.
@@ -72,6 +80,25 @@ pub enum BadToken {
     /// It names a key that we don't have.
     #[error("unknown key")]
     UnknownKey,
+}
+
+/// The issuer in force.
+///
+/// # Errors
+/// When `JWT_ISSUER` is neither a plain name nor an `http` or `https` URL without query and fragment (RFC 8414 §2).
+pub fn issuer(env: &Env) -> Result<String, ConfigError> {
+    let issuer = env.require(&JWT_ISSUER)?;
+    let url = issuer.starts_with("https://") || issuer.starts_with("http://");
+    let good = (1..=255).contains(&issuer.len())
+        && issuer.bytes().all(|b| b.is_ascii_graphic())
+        && (url || !issuer.contains(':'))
+        && !issuer.contains(['?', '#', '"', '\\', '<', '>'])
+        && !issuer.ends_with('/');
+    if good {
+        return Ok(issuer.to_owned());
+    }
+    let reason = "expected a name or an http(s) URL without query, fragment and final slash";
+    Err(ConfigError::new(JWT_ISSUER.name, reason))
 }
 
 /// The key that a token's header names.
@@ -94,14 +121,14 @@ pub fn key_id(token: &str) -> Result<String, BadToken> {
 ///
 /// # Errors
 /// [`BadToken`].
-pub fn verify(token: &str, key: &DecodingKey) -> Result<Claims, BadToken> {
+pub fn verify(token: &str, key: &DecodingKey, issuer: &str) -> Result<Claims, BadToken> {
     key_id(token)?;
     let mut rules = Validation::new(Algorithm::EdDSA);
     rules.leeway = LEEWAY_S;
     rules.validate_exp = true;
     rules.validate_nbf = true;
     rules.validate_aud = true;
-    rules.set_issuer(&[ISSUER]);
+    rules.set_issuer(&[issuer]);
     rules.set_audience(&[AUDIENCE]);
     rules.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
     let verified =

@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, PgPool};
+use sqlx::{ConnectOptions, Connection, PgPool};
 
 use crate::config::ConfigError;
 
 /// How long a request waits for a connection: first come, first served. Shorter patience with retries would lose its place.
 const ACQUIRE: Duration = Duration::from_millis(1500);
+
+/// A connection that was used so recently is handed out without asking whether it still lives.
+const BELIEVED: Duration = Duration::from_secs(1);
 
 /// How a role reaches its schema.
 #[derive(Clone)]
@@ -59,7 +62,16 @@ impl Database {
             .acquire_timeout(ACQUIRE)
             .max_lifetime(Duration::from_secs(600))
             .idle_timeout(Duration::from_secs(300))
-            .test_before_acquire(true)
+            // a round trip for each query would be the price of asking always; one that answered a moment ago is alive
+            .test_before_acquire(false)
+            .before_acquire(|connection, seen| {
+                Box::pin(async move {
+                    if seen.idle_for > BELIEVED {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
             .connect_lazy_with(self.options()?))
     }
 }

@@ -45,6 +45,7 @@ pub(crate) async fn run(core: App, tokens: TokenCheck, process: Process) {
             Err(_) => {}
         }
         process.health.set(&nats, (!core.bus().is_connected()).then(|| "not connected".to_owned()));
+        tokens.revocations().record_age(core.service());
         let stale = tokens.revocations().is_stale();
         process.health.set(
             &revocations,

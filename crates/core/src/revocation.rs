@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use async_nats::jetstream::kv::Operation;
+use async_nats::jetstream::kv::{Entry, Operation};
 use futures_util::StreamExt;
 use lectern_subjects::id::{AuthSessionId, UserId};
+use lectern_subjects::identity::VoidReason;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -41,7 +42,7 @@ pub struct UserVersion {
 pub struct Revocations(Arc<Inner>);
 
 struct Inner {
-    entries: RwLock<HashMap<Box<str>, (i64, Instant)>>,
+    known: RwLock<Known>,
     applied: AtomicU64,
     /// Milliseconds after `born` when the watcher was last known to be current; 0: never.
     confirmed_ms: AtomicU64,
@@ -49,11 +50,18 @@ struct Inner {
     keep: Duration,
 }
 
+/// The bucket's entries by what they are about, each until when it is kept: a check allocates nothing.
+#[derive(Default)]
+struct Known {
+    ended: HashMap<AuthSessionId, Instant>,
+    versions: HashMap<UserId, (i64, Instant)>,
+}
+
 impl Revocations {
     /// Nothing known yet, hence stale. `keep` is the life of an access token: older entries are forgotten.
     pub fn new(keep: Duration) -> Revocations {
         Revocations(Arc::new(Inner {
-            entries: RwLock::default(),
+            known: RwLock::default(),
             applied: AtomicU64::new(0),
             confirmed_ms: AtomicU64::new(0),
             born: Instant::now(),
@@ -61,14 +69,19 @@ impl Revocations {
         }))
     }
 
-    /// Whether a token of this session, user and claims version is revoked, as far as this process knows.
-    pub fn is_revoked(&self, sid: AuthSessionId, user: UserId, uv: i64) -> bool {
-        let entries = self.0.entries.read().unwrap_or_else(PoisonError::into_inner);
-        if entries.is_empty() {
-            return false;
+    /// Why a token of this session, user and claims version is void, as far as this process knows; none when it is good.
+    pub fn void(&self, sid: AuthSessionId, user: UserId, uv: i64) -> Option<VoidReason> {
+        let known = self.0.known.read().unwrap_or_else(PoisonError::into_inner);
+        if known.ended.contains_key(&sid) {
+            return Some(VoidReason::Revoked);
         }
-        entries.contains_key(session_key(sid).as_str())
-            || entries.get(user_key(user).as_str()).is_some_and(|(version, _)| uv < *version)
+        let stale = known.versions.get(&user).is_some_and(|(version, _)| uv < *version);
+        stale.then_some(VoidReason::StaleClaims)
+    }
+
+    /// Whether it is void, for whatever reason.
+    pub fn is_revoked(&self, sid: AuthSessionId, user: UserId, uv: i64) -> bool {
+        self.void(sid, user, uv).is_some()
     }
 
     /// Time since this process last confirmed that it knows the bucket's newest entry.
@@ -82,6 +95,13 @@ impl Revocations {
     /// Whether the map can't be trusted at the moment.
     pub fn is_stale(&self) -> bool {
         self.age() > MAX_STALENESS
+    }
+
+    /// Records how old the watcher's knowledge is; before the first confirmation, how long it has been missing.
+    pub fn record_age(&self, role: &str) {
+        let age = self.age().min(self.0.born.elapsed());
+        metrics::gauge!("gateway_revocation_watcher_age_seconds", "role" => role.to_owned())
+            .set(age.as_secs_f64());
     }
 
     /// Watches the bucket until it is told to stop; starts over whenever the watch ends.
@@ -108,6 +128,8 @@ impl Revocations {
         let mut watch = bucket.watch_with_history(">").await.map_err(|e| broker(&e))?;
         // a new watch starts from the whole bucket: what it has not shown yet is not known
         self.0.applied.store(0, Ordering::Relaxed);
+        // what stood in the bucket before is not late, it is old
+        let mut caught_up = self.age() < Duration::MAX;
         let mut confirm = tokio::time::interval(Duration::from_secs(1));
         confirm.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -115,9 +137,8 @@ impl Revocations {
                 entry = watch.next() => {
                     let Some(entry) = entry else { return Ok(()) };
                     let entry = entry.map_err(|e| broker(&e))?;
-                    if entry.operation == Operation::Put {
-                        let uv = serde_json::from_slice::<UserVersion>(&entry.value).map_or(0, |v| v.uv);
-                        self.insert(&entry.key, uv);
+                    if entry.operation == Operation::Put && self.apply(&entry) && caught_up {
+                        record_lag(bus, &entry);
                     }
                     self.0.applied.store(entry.revision, Ordering::Relaxed);
                 }
@@ -128,6 +149,7 @@ impl Revocations {
                         let confirmed = u64::try_from(asked.as_millis()).unwrap_or(u64::MAX).max(1);
                         self.0.confirmed_ms.store(confirmed, Ordering::Relaxed);
                         *pause = Duration::from_millis(50);
+                        caught_up = true;
                     }
                     self.forget_old();
                 }
@@ -135,15 +157,36 @@ impl Revocations {
         }
     }
 
-    fn insert(&self, key: &str, uv: i64) {
-        let mut entries = self.0.entries.write().unwrap_or_else(PoisonError::into_inner);
-        let newest = entries.get(key).map_or(uv, |(known, _)| uv.max(*known));
-        entries.insert(key.into(), (newest, Instant::now() + self.0.keep));
+    /// Takes an entry over; answers whether it was news.
+    fn apply(&self, entry: &Entry) -> bool {
+        let until = Instant::now() + self.0.keep;
+        let mut known = self.0.known.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sid) = entry.key.strip_prefix("sid.").and_then(|sid| sid.parse().ok()) {
+            return known.ended.insert(sid, until).is_none();
+        }
+        if let Some(user) = entry.key.strip_prefix("usr.").and_then(|user| user.parse().ok()) {
+            let uv = serde_json::from_slice::<UserVersion>(&entry.value).map_or(0, |version| version.uv);
+            let (newest, kept) = known.versions.entry(user).or_insert((0, until));
+            let news = uv > *newest;
+            (*newest, *kept) = (uv.max(*newest), until);
+            return news;
+        }
+        tracing::warn!(key = entry.key, "the bucket of revocations has an entry that is none");
+        false
     }
 
     fn forget_old(&self) {
         let now = Instant::now();
-        let mut entries = self.0.entries.write().unwrap_or_else(PoisonError::into_inner);
-        entries.retain(|_, (_, until)| *until > now);
+        let mut known = self.0.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.ended.retain(|_, until| *until > now);
+        known.versions.retain(|_, (_, until)| *until > now);
     }
+}
+
+/// Time between the broker's taking of an entry and our going by it.
+fn record_lag(bus: &Bus, entry: &Entry) {
+    let created = i64::try_from(entry.created.unix_timestamp_nanos() / 1000).unwrap_or_default();
+    let lag_us = bus.clock().now().timestamp_micros().saturating_sub(created).max(0);
+    let lag = Duration::from_micros(lag_us.unsigned_abs());
+    metrics::histogram!("gateway_revocation_lag_seconds", "role" => bus.role().to_owned()).record(lag);
 }

@@ -63,7 +63,9 @@ where
     relaying.spawn(relay::run(core.clone(), relay_stop.clone()));
     let stop = process.stop.clone();
     tasks.spawn(tokens.revocations().clone().watch(core.bus().clone(), stop.clone()));
-    tasks.spawn(follow::run(app.clone(), core.clone(), service.clone(), stop.clone()));
+    for what in [follow::What::Facts, follow::What::Commands] {
+        tasks.spawn(follow::run(app.clone(), core.clone(), service.clone(), what, stop.clone()));
+    }
     tasks.spawn(timers::run(app.clone(), core.clone(), service.clone(), stop.clone()));
     tasks.spawn(timers::repair(app.clone(), core.clone(), service.clone(), stop.clone()));
     for index in 0..service.drains.len() {

@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 use lectern_subjects::{
     Access, CommonRefusal, Effect, Envelope, Fact, Problem, Refusal, Refused, Reply, Request, decode,
 };
+use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use crate::call::Call;
@@ -21,6 +22,7 @@ pub struct Service<A> {
     name: &'static str,
     pub(crate) endpoints: Vec<Endpoint<A>>,
     pub(crate) followers: Vec<Follower<A>>,
+    pub(crate) commands: Vec<Follower<A>>,
     pub(crate) timers: Vec<Timer<A>>,
     pub(crate) drains: Vec<DrainOf<A>>,
     calls: Vec<&'static str>,
@@ -52,9 +54,9 @@ pub(crate) struct Endpoint<A> {
     pub handler: Handler<A>,
 }
 
-/// A kind of fact that a worker follows.
+/// A kind of fact that a worker follows, or of command that it obeys.
 pub(crate) struct Follower<A> {
-    /// The fact's subject without its key.
+    /// The fact's subject without its key; the command's verb.
     pub subject: &'static str,
     pub handler: FactHandler<A>,
 }
@@ -134,6 +136,7 @@ impl<A: Clone + Send + Sync + 'static> Service<A> {
             name,
             endpoints: Vec::new(),
             followers: Vec::new(),
+            commands: Vec::new(),
             timers: Vec::new(),
             drains: Vec::new(),
             calls: Vec::new(),
@@ -197,15 +200,24 @@ impl<A: Clone + Send + Sync + 'static> Service<A> {
         Fut: Future<Output = Followed> + Send + 'static,
     {
         assert!(self.followers.iter().all(|f| f.subject != F::SUBJECT), "{} is followed twice", F::SUBJECT);
-        let erased: FactHandler<A> = Arc::new(move |app, tx, body| {
-            let handler = handler.clone();
-            Box::pin(async move {
-                let fact: Envelope<F> =
-                    serde_json::from_slice(&body).map_err(|error| Unhandled::Never(error.into()))?;
-                handler(app, tx, fact).await
-            })
-        });
-        self.followers.push(Follower { subject: F::SUBJECT, handler: erased });
+        self.followers.push(Follower { subject: F::SUBJECT, handler: erase_type(handler) });
+        self
+    }
+
+    /// Obeys a durable command (architecture §2): whoever may publish it, the broker's permissions say. The handler's
+    /// transaction already holds the inbox row.
+    ///
+    /// # Panics
+    /// When the verb has a handler already or is no subject token.
+    pub fn command<C, H, Fut>(mut self, verb: &'static str, handler: H) -> Self
+    where
+        C: DeserializeOwned + Send + 'static,
+        H: Fn(A, Tx, Envelope<C>) -> Fut + Send + Sync + Clone + 'static,
+        Fut: Future<Output = Followed> + Send + 'static,
+    {
+        assert!(lectern_subjects::subject::is_token(verb), "{verb:?} is no subject token");
+        assert!(self.commands.iter().all(|c| c.subject != verb), "command {verb} has two handlers");
+        self.commands.push(Follower { subject: verb, handler: erase_type(handler) });
         self
     }
 
@@ -266,6 +278,7 @@ impl<A: Clone + Send + Sync + 'static> Service<A> {
             service: self.name,
             answers: self.endpoints.iter().map(|e| e.subject).collect(),
             follows: self.followers.iter().map(|f| f.subject).collect(),
+            commands: self.commands.iter().map(|c| c.subject).collect(),
             timers: self.timers.iter().map(|t| t.kind).collect(),
             drains: self.drains.iter().map(|d| d.drain).collect(),
             calls: self.calls.clone(),
@@ -281,6 +294,24 @@ impl<A: Clone + Send + Sync + 'static> Service<A> {
     pub fn name(&self) -> &'static str {
         self.name
     }
+}
+
+/// A handler of one type's messages as one of bytes.
+fn erase_type<A, D, H, Fut>(handler: H) -> FactHandler<A>
+where
+    A: Send + 'static,
+    D: DeserializeOwned + Send + 'static,
+    H: Fn(A, Tx, Envelope<D>) -> Fut + Send + Sync + Clone + 'static,
+    Fut: Future<Output = Followed> + Send + 'static,
+{
+    Arc::new(move |app, tx, body| {
+        let handler = handler.clone();
+        Box::pin(async move {
+            let message: Envelope<D> =
+                serde_json::from_slice(&body).map_err(|error| Unhandled::Never(error.into()))?;
+            handler(app, tx, message).await
+        })
+    })
 }
 
 fn refuse<R: Refusal>(refused: &Refused<R>, now: DateTime<Utc>) -> Came {
@@ -301,6 +332,8 @@ pub struct Table {
     pub answers: Vec<&'static str>,
     /// The facts it follows, without their keys.
     pub follows: Vec<&'static str>,
+    /// The verbs of the durable commands that it obeys.
+    pub commands: Vec<&'static str>,
     /// The kinds of timers it owns.
     pub timers: Vec<&'static str>,
     /// The streams it drains.

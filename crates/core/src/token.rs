@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
-use lectern_subjects::identity::{CheckToken, IdentityRefusal};
+use lectern_subjects::identity::{CheckToken, IdentityRefusal, VoidReason};
+use lectern_subjects::{Refusal, Refused};
 use moka::sync::Cache;
 use ring::digest::{SHA256, digest};
 
@@ -27,6 +28,7 @@ pub struct TokenCheck {
     keys: Keys,
     revocations: Revocations,
     verified: Cache<[u8; 32], Arc<Verified>>,
+    issuer: Arc<str>,
 }
 
 struct Verified {
@@ -37,9 +39,9 @@ struct Verified {
 /// Why a token was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenFault {
-    /// The answer is 401 with this code.
+    /// The answer is 401 with this code, and `details.reason` when the token is genuine but void.
     #[error("{0}")]
-    Refused(IdentityRefusal),
+    Refused(Refused<IdentityRefusal>),
     /// It can't be told right now: 503, never a guess.
     #[error("{0}")]
     Unavailable(#[from] CallError),
@@ -49,7 +51,15 @@ impl TokenCheck {
     /// A check that fetches its keys over this bus.
     pub fn new(bus: Bus, clock: Clock, revocations: Revocations) -> TokenCheck {
         let keys = Keys::new(bus.clone(), clock.clone());
-        TokenCheck { bus, clock, keys, revocations, verified: Cache::new(REMEMBERED) }
+        let verified = Cache::new(REMEMBERED);
+        TokenCheck { bus, clock, keys, revocations, verified, issuer: jwt::ISSUER.into() }
+    }
+
+    /// The same for tokens of this issuer ([`jwt::issuer`]) and no other.
+    #[must_use]
+    pub fn issued_by(self, issuer: &str) -> TokenCheck {
+        // what another issuer's check remembers is not for this one
+        TokenCheck { issuer: issuer.into(), verified: Cache::new(REMEMBERED), ..self }
     }
 
     /// The revocations that it goes by.
@@ -76,10 +86,10 @@ impl TokenCheck {
         let caller = &verified.caller;
         if caller.expires_at <= self.clock.now() {
             self.verified.invalidate(&hash);
-            return Err(TokenFault::Refused(IdentityRefusal::TokenExpired));
+            return Err(TokenFault::Refused(IdentityRefusal::TokenExpired.into()));
         }
-        if self.revocations.is_revoked(caller.sid, caller.user, verified.uv) {
-            return Err(TokenFault::Refused(IdentityRefusal::TokenRevoked));
+        if let Some(reason) = self.revocations.void(caller.sid, caller.user, verified.uv) {
+            return Err(void(reason));
         }
         if self.revocations.is_stale() {
             self.ask_identity(caller, verified.uv).await?;
@@ -90,8 +100,8 @@ impl TokenCheck {
     async fn verify(&self, token: &str) -> Result<Verified, TokenFault> {
         let started = Instant::now();
         let kid = jwt::key_id(token).map_err(refusal)?;
-        let key = self.keys.get(&kid).await?.ok_or(TokenFault::Refused(IdentityRefusal::TokenInvalid))?;
-        let verified = jwt::verify(token, &key).map_err(refusal);
+        let key = self.keys.get(&kid).await?.ok_or_else(|| refusal(BadToken::UnknownKey))?;
+        let verified = jwt::verify(token, &key, &self.issuer).map_err(refusal);
         metrics::histogram!("user_token_verification_duration_seconds").record(started.elapsed());
         let claims = verified?;
         Ok(Verified { uv: claims.uv, caller: Arc::new(caller_of(claims)) })
@@ -101,15 +111,21 @@ impl TokenCheck {
     async fn ask_identity(&self, caller: &Caller, uv: i64) -> Result<(), TokenFault> {
         let asked = CheckToken { sid: caller.sid, user: caller.user, uv };
         let state = self.bus.call_with(Outgoing::own(&self.clock), &asked).await?;
-        if state.active { Ok(()) } else { Err(TokenFault::Refused(IdentityRefusal::TokenRevoked)) }
+        if state.active { Ok(()) } else { Err(void(state.reason.unwrap_or(VoidReason::Revoked))) }
     }
 }
 
 fn refusal(bad: BadToken) -> TokenFault {
-    TokenFault::Refused(match bad {
+    let refusal = match bad {
         BadToken::Expired => IdentityRefusal::TokenExpired,
         BadToken::Invalid | BadToken::UnknownKey => IdentityRefusal::TokenInvalid,
-    })
+    };
+    TokenFault::Refused(refusal.into())
+}
+
+/// A client that reads `stale_claims` refreshes silently; any other reason asks for a new sign-in (`spec/protocols.md` P4).
+fn void(reason: VoidReason) -> TokenFault {
+    TokenFault::Refused(IdentityRefusal::TokenRevoked.because(serde_json::json!({ "reason": reason })))
 }
 
 fn caller_of(claims: Claims) -> Caller {

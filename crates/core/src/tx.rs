@@ -95,9 +95,19 @@ impl Tx {
         &self.app
     }
 
+    /// Who acts; none for a timer, a sweep or an anonymous request.
+    pub fn actor(&self) -> Option<UserId> {
+        self.cause.actor
+    }
+
     /// Says who acts in a follower or timer: it is copied into the facts.
     pub fn set_actor(&mut self, actor: Option<UserId>) {
         self.cause.actor = actor;
+    }
+
+    /// Says from where the request came that is carried out only now: it is kept beside the audit entries.
+    pub fn set_client(&mut self, client: ClientInfo) {
+        self.cause.client = Some(client);
     }
 
     /// Says what led to this transaction: it is copied into the facts.
@@ -115,6 +125,47 @@ impl Tx {
         self.enqueue(row).await
     }
 
+    /// Sends a durable command to a service: it is delivered after the commit, until it had its effect there, once.
+    ///
+    /// # Errors
+    /// [`Error::Sql`], [`Error::Json`].
+    pub async fn command<C: Serialize>(
+        &mut self,
+        service: &str,
+        verb: &'static str,
+        key: Uuid,
+        command: &C,
+    ) -> Result<(), Error> {
+        let id = self.app.clock().new_id();
+        let subject = subject::command(service, verb, key);
+        let body = Envelope {
+            event_id: id,
+            event_type: verb.to_owned(),
+            version: "1.0.0".to_owned(),
+            occurred_at: self.now,
+            actor_id: self.cause.actor,
+            subject_id: key,
+            entity_version: 0,
+            causation_id: self.cause.causation,
+            trace: self.cause.trace.as_deref().map(str::to_owned),
+            data: command,
+        };
+        let mut headers = json!({ "Nats-Msg-Id": id });
+        if let Some(trace) = &self.cause.trace {
+            headers["traceparent"] = json!(&**trace);
+        }
+        let payload = serde_json::to_vec(&body)?;
+        self.enqueue(Row {
+            id,
+            stream: "COMMANDS".to_owned(),
+            subject: subject.clone(),
+            key: subject,
+            headers,
+            payload,
+        })
+        .await
+    }
+
     /// Writes an audit entry: no audit, no commit. `event_type` is `<entity>.<act>`, for example `user.role_changed`;
     /// `details` hold no personal data. From where the request came is kept beside it, not in it (architecture §13).
     ///
@@ -129,27 +180,15 @@ impl Tx {
         let id = self.app.clock().new_id();
         let private_hash = match &self.cause.client {
             Some(client) if client.address.is_some() || client.agent.is_some() => {
-                Some(keep_private(&mut self.inner, id, user, client).await?)
+                // whose address it is: the actor's; of an act by nobody, as near as we know, the user's
+                let whose = self.cause.actor.or(user);
+                Some(keep_private(&mut self.inner, id, whose, client).await?)
             }
             _ => None,
         };
-        let service = self.app.service();
-        let entry = AuditEntry {
-            entry_id: id,
-            service: service.to_owned(),
-            event_type: event_type.to_owned(),
-            user_id: user,
-            actor_id: self.cause.actor,
-            details,
-            timestamp: self.now,
-            private_hash,
-            trace: self.cause.trace.as_deref().map(str::to_owned),
-        };
-        let subject = subject::audit(service, event_type, user);
-        // the entries about one user stand in the record in their order
-        let key = subject::audit(service, "", user);
-        let (headers, payload) = (json!({ "Nats-Msg-Id": id }), serde_json::to_vec(&entry)?);
-        self.enqueue(Row { id, stream: "AUDIT".to_owned(), subject, key, headers, payload }).await
+        let (service, now) = (self.app.service(), self.now);
+        let row = audit_row(service, &self.cause, now, id, event_type, user, details, private_hash)?;
+        self.enqueue(row).await
     }
 
     /// Arms a timer, or moves it: one live timer per (kind, entity). It rings once, not before `due_at`.
@@ -303,11 +342,29 @@ pub async fn announce_offline<F: Fact>(
     insert(connection, row, now).await
 }
 
-/// Keeps the personal part of an audit entry; answers the hash that binds it to the entry.
+/// Writes the audit entry of a command that runs beside the services: as [`Tx::audit`], by nobody and from nowhere.
+///
+/// # Errors
+/// [`Error::Sql`], [`Error::Json`].
+pub async fn audit_offline(
+    connection: &mut PgConnection,
+    service: &'static str,
+    clock: &Clock,
+    event_type: &'static str,
+    user: Option<UserId>,
+    details: serde_json::Value,
+) -> Result<(), Error> {
+    let (id, now) = (clock.new_id(), clock.now());
+    let row = audit_row(service, &Cause::default(), now, id, event_type, user, details, None)?;
+    insert(connection, row, now).await
+}
+
+/// Keeps the personal part of an audit entry, to be erased with the person `whose` it is; answers the hash that binds it to
+/// the entry.
 async fn keep_private(
     connection: &mut PgConnection,
     entry: Uuid,
-    user: Option<UserId>,
+    whose: Option<UserId>,
     client: &ClientInfo,
 ) -> Result<String, Error> {
     let salt = rand::random::<[u8; 16]>();
@@ -316,7 +373,7 @@ async fn keep_private(
         "INSERT INTO audit_private (entry_id, user_id, address, agent, salt) VALUES ($1, $2, $3, $4, $5)",
     )
     .bind(entry)
-    .bind(user.map(|user| user.0))
+    .bind(whose.map(|user| user.0))
     .bind(&address)
     .bind(client.agent.as_deref())
     .bind(salt)
@@ -337,6 +394,35 @@ struct Row {
     key: String,
     headers: serde_json::Value,
     payload: Vec<u8>,
+}
+
+#[expect(clippy::too_many_arguments, reason = "an entry has this many parts")]
+fn audit_row(
+    service: &'static str,
+    cause: &Cause,
+    now: DateTime<Utc>,
+    id: Uuid,
+    event_type: &'static str,
+    user: Option<UserId>,
+    details: serde_json::Value,
+    private_hash: Option<String>,
+) -> Result<Row, Error> {
+    let entry = AuditEntry {
+        entry_id: id,
+        service: service.to_owned(),
+        event_type: event_type.to_owned(),
+        user_id: user,
+        actor_id: cause.actor,
+        details,
+        timestamp: now,
+        private_hash,
+        trace: cause.trace.as_deref().map(str::to_owned),
+    };
+    let subject = subject::audit(service, event_type, user);
+    // the entries about one user are published in their order
+    let key = subject::audit(service, "", user);
+    let (headers, payload) = (json!({ "Nats-Msg-Id": id }), serde_json::to_vec(&entry)?);
+    Ok(Row { id, stream: "AUDIT".to_owned(), subject, key, headers, payload })
 }
 
 fn fact_row<F: Fact>(

@@ -14,4 +14,4 @@ pub mod servers;
 pub mod testing;
 
 pub use actors::{Actor, Answer};
-pub use testing::{Database, Nats, Stack, StackOptions, TestServers};
+pub use testing::{Database, Nats, Stack, StackOptions, TestServers, limits};

@@ -113,6 +113,18 @@ pub static ROLES: &[Role] = &[
         },
     },
     Role {
+        name: "audit",
+        settings: lectern_audit::SETTINGS,
+        migrations: Some(&lectern_audit::MIGRATIONS),
+        table: Some(|| lectern_audit::service().table()),
+        run: |parts| {
+            Box::pin(async move {
+                let app = lectern_audit::app(parts.core()?, &parts.env).await?;
+                work(lectern_audit::service(), app, parts).await
+            })
+        },
+    },
+    Role {
         name: "gateway",
         settings: lectern_gateway::config::SETTINGS,
         migrations: None,
@@ -127,6 +139,9 @@ pub static ROLES: &[Role] = &[
         },
     },
 ];
+
+/// Tables to which a role may add rows and do nothing else: (schema, table).
+pub(crate) const APPEND_ONLY: &[(&str, &str)] = &[("audit", "entries")];
 
 /// Runs a worker by its table.
 async fn work<A>(service: Service<A>, app: A, parts: Parts) -> anyhow::Result<()>

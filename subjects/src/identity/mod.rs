@@ -2,16 +2,27 @@
 
 mod account;
 mod admin;
+mod audit;
 mod check;
+mod password;
+mod privacy;
+mod profile;
 mod second_factor;
+mod session;
 mod sign_in;
 mod token;
 
 use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
 pub use self::account::*;
 pub use self::admin::*;
+pub use self::audit::*;
+pub use self::password::*;
+pub use self::privacy::*;
+pub use self::profile::*;
 pub use self::second_factor::*;
+pub use self::session::*;
 pub use self::sign_in::*;
 pub use self::token::*;
 use crate::id::{AuthSessionId, UserId};
@@ -66,6 +77,8 @@ refusals! {
         SessionExpired = "USER_1202" 401 Unauthenticated "the session has expired",
         /// The account has as many sessions as it may have.
         TooManySessions = "USER_1203" 409 Conflict "too many sessions; end one first",
+        /// No such erasure.
+        ErasureNotFound = "USER_1401" 404 NotFound "no such erasure",
         /// The caller may not give this role.
         RoleNotAssignable = "USER_1303" 403 Forbidden "the role may not be assigned here",
         /// Somebody has to be admin.
@@ -94,6 +107,14 @@ requests! { IdentityRefusal;
     "svc.identity.v1.auth.refresh" Access::Public, Unkeyed Refresh => TokenPair;
     /// Sign out of this session, or of all.
     "svc.identity.v1.auth.logout" Access::User, Unkeyed Logout => Message;
+    /// End a session with the link of the letter that told of a new sign-in.
+    "svc.identity.v1.auth.revoke_by_link" Access::Public, Unkeyed RevokeByLink => Message, shape { "token" => CodeInvalid };
+    /// Mail a link that sets a new password.
+    "svc.identity.v1.auth.password_forgot" Access::Public, Unkeyed ForgotPassword => Message, shape { "email" => InvalidEmailFormat };
+    /// Set a new password with the token of a mailed link; every session of the account is ended.
+    "svc.identity.v1.auth.password_reset" Access::Public, Unkeyed ResetPassword => Message, shape { "new_password" => WeakPassword };
+    /// Change the own password; every other session is ended.
+    "svc.identity.v1.users.password_change" Access::User, Unkeyed ChangePassword => Message, shape { "new_password" => WeakPassword };
     /// The caller's own account.
     "svc.identity.v1.users.me_get" Access::User, Read GetMe => User;
     /// A secret for an authenticator app.
@@ -112,12 +133,64 @@ requests! { IdentityRefusal;
     "svc.identity.v1.mfa.passkey_list" Access::User, Read ListPasskeys => Page<Passkey>;
     /// Do without a passkey.
     "svc.identity.v1.mfa.passkey_remove" Access::Owner, Write RemovePasskey => Message;
+    /// Change the caller's own account.
+    "svc.identity.v1.users.me_update" Access::User, Write UpdateMe => User, shape { "role" => RoleNotAssignable, "roles" => RoleNotAssignable };
+    /// The caller's own account, in full.
+    "svc.identity.v2.users.me_get" Access::User, Read GetAccount => Account;
+    /// Ask for another e-mail address; a code is mailed to it.
+    "svc.identity.v1.users.email_change" Access::User, Write ChangeEmail => Message, shape { "email" => InvalidEmailFormat };
+    /// Change the e-mail address to the one that the code was mailed to.
+    "svc.identity.v1.users.email_confirm" Access::User, Write ConfirmEmail => User;
+    /// The caller's sign-ins and sign-outs, newest first.
+    "svc.identity.v1.users.login_history" Access::User, Read ListLoginHistory => Page<LoginRecord>;
+    /// The caller's live sessions, newest first.
+    "svc.identity.v1.sessions.list" Access::User, Read ListAuthSessions => Page<AuthSession>;
+    /// End one of the caller's sessions.
+    "svc.identity.v1.sessions.revoke" Access::User, Unkeyed RevokeAuthSession => Message;
+    /// End all of the caller's sessions but this one.
+    "svc.identity.v1.sessions.revoke_others" Access::User, Unkeyed RevokeOtherAuthSessions => Message;
+    /// Be forgotten, in every service (GDPR Art. 17).
+    "svc.identity.v1.privacy.erase" Access::User, Unkeyed EraseMe => Erasure;
+    /// How far an erasure is.
+    "svc.identity.v1.privacy.erasure_get" Access::May(Permission::UserDelete), Read GetErasure => Erasure;
     /// The public keys that verify access tokens (RFC 7517).
     "svc.identity.v1.token.jwks" Access::Public, Read GetJwks => Jwks;
     /// Whether an access token's session is still good.
     "svc.identity.v1.token.check" Access::Public, Read CheckToken => TokenState;
+    /// What a token is good for (RFC 7662).
+    "svc.identity.v1.token.introspect" Access::Roles(&[Role::Admin, Role::Service]), Read IntrospectToken => Introspection;
+    /// End a token and its session (RFC 7009).
+    "svc.identity.v1.token.revoke" Access::Public, Unkeyed RevokeToken => Message;
+    /// The caller in OpenID Connect's standard claims.
+    "svc.identity.v1.token.userinfo" Access::User, Read GetUserinfo => Userinfo;
     /// Make an account.
     "svc.identity.v1.admin.user_create" Access::May(Permission::UserCreate), Unkeyed CreateUser => User, shape { "email" => InvalidEmailFormat, "password" => WeakPassword };
+    /// From where the acts of identity's audit entries were done.
+    "svc.identity.v1.audit.private" Access::May(Permission::AuditRead), Read GetAuditPrivate => AuditPrivate;
+    /// Accounts, newest first; without e-mail, name and phone for who may not change accounts.
+    "svc.identity.v1.users.list" Access::May(Permission::UserRead), Read ListUsers => Page<ListedUser>;
+    /// One account, in full.
+    "svc.identity.v1.users.get" Access::May(Permission::UserUpdate), Read GetUser => Account;
+    /// Change what somebody's account says of them.
+    "svc.identity.v1.users.update" Access::May(Permission::UserUpdate), Write UpdateUser => Account;
+    /// Delete an account.
+    "svc.identity.v1.users.delete" Access::May(Permission::UserDelete), Unkeyed DeleteUser => Message;
+    /// Give somebody other roles; their access tokens are void from then on.
+    "svc.identity.v1.users.set_role" Access::May(Permission::UserUpdateRole), Unkeyed SetRole => User;
+    /// Switch an account off.
+    "svc.identity.v1.admin.user_disable" Access::May(Permission::UserUpdate), Unkeyed DisableUser => User;
+    /// Switch an account on again.
+    "svc.identity.v1.admin.user_enable" Access::May(Permission::UserUpdate), Write EnableUser => User;
+    /// Lift the lock that wrong passwords put on an account.
+    "svc.identity.v1.admin.user_unlock" Access::May(Permission::UserUpdate), Write UnlockUser => User;
+    /// Somebody's live sessions, newest first.
+    "svc.identity.v1.admin.sessions_list" Access::May(Permission::UserUpdate), Read ListUserSessions => Page<AuthSession>;
+    /// End all of somebody's sessions.
+    "svc.identity.v1.admin.sessions_revoke" Access::May(Permission::UserUpdate), Unkeyed RevokeUserSessions => Message;
+    /// End the sessions of all users.
+    "svc.identity.v1.admin.sessions_revoke_all" Access::May(Permission::UserUpdate), Write RevokeAllSessions => RevokedSessions;
+    /// Begin to change the key that signs access tokens.
+    "svc.identity.v1.admin.keys_rotate" Access::May(Permission::KeysRotate), Unkeyed RotateKeys => RotatedKey;
 }
 
 facts! {
@@ -130,10 +203,64 @@ facts! {
         /// When.
         created_at: DateTime<Utc>,
     }
+    /// A user changed what their account says of them. Read it with `users.me_get`: what it says is no fact's to carry.
+    UserUpdated "evt.identity.v1.user.updated" by user_id {
+        /// The user.
+        user_id: UserId,
+        /// The names of the fields that differ now.
+        updated_fields: Vec<String>,
+        /// When.
+        updated_at: DateTime<Utc>,
+    }
+    /// An account has another e-mail address, which is verified.
+    UserEmailChanged "evt.identity.v1.user.email_changed" by user_id {
+        /// The user.
+        user_id: UserId,
+    }
     /// The e-mail address was verified.
     UserEmailVerified "evt.identity.v1.user.email_verified" by user_id {
         /// The user.
         user_id: UserId,
+    }
+    /// Staff gave a user other roles.
+    UserRoleChanged "evt.identity.v1.user.role_changed" by user_id {
+        /// The user.
+        user_id: UserId,
+        /// The roles until now.
+        old: Vec<Role>,
+        /// The roles from now on.
+        new: Vec<Role>,
+    }
+    /// An account was switched off; its sessions are ended.
+    UserDisabled "evt.identity.v1.user.disabled" by user_id {
+        /// The user.
+        user_id: UserId,
+    }
+    /// An account was switched on again.
+    UserEnabled "evt.identity.v1.user.enabled" by user_id {
+        /// The user.
+        user_id: UserId,
+    }
+    /// Staff lifted the lock that wrong passwords put on an account.
+    UserUnlocked "evt.identity.v1.user.unlocked" by user_id {
+        /// The user.
+        user_id: UserId,
+    }
+    /// An account was deleted: forget what you know of this user.
+    UserDeleted "evt.identity.v1.user.deleted" by user_id {
+        /// The user.
+        user_id: UserId,
+        /// The made-up address that stands in place of the real one (seed 001's followers read it).
+        email: String,
+        /// When.
+        deleted_at: DateTime<Utc>,
+    }
+    /// There is a new key that is to sign access tokens.
+    KeysRotated "evt.identity.v1.keys.rotated" by kid {
+        /// The new key's id.
+        kid: uuid::Uuid,
+        /// It signs from then on.
+        signs_from: DateTime<Utc>,
     }
     /// A user signed in.
     UserLoggedIn "evt.identity.v1.user.logged_in" by user_id {
@@ -150,6 +277,18 @@ facts! {
         user_id: UserId,
         /// The session from which the sign-out came.
         sid: AuthSessionId,
+    }
+    /// A link that sets a new password was mailed.
+    UserPasswordResetRequested "evt.identity.v1.user.password_reset_requested" by user_id {
+        /// The user.
+        user_id: UserId,
+    }
+    /// The password was changed.
+    UserPasswordChanged "evt.identity.v1.user.password_changed" by user_id {
+        /// The user.
+        user_id: UserId,
+        /// `user`: by its owner, who knew the old one; `reset`: by who reads the account's mail.
+        by: String,
     }
     /// What proves that somebody owns an account was added, replaced, used up or removed.
     UserCredentialChanged "evt.identity.v1.user.credential_changed" by user_id {
@@ -175,5 +314,38 @@ facts! {
         user_id: UserId,
         /// The session that was ended for it.
         sid: AuthSessionId,
+    }
+    /// A sign-in was refused: a wrong password or code, an address that nobody has, or an account that may not sign in. While an
+    /// account or an address has no tries left, nothing more is announced.
+    UserLoginFailed "evt.identity.v1.user.login_failed" by about {
+        /// The user, or for an address that nobody has a keyed hash of it.
+        about: Uuid,
+        /// The user; none for an address that nobody has.
+        user_id: Option<UserId>,
+        /// `invalid_password`, `user_not_found`, `invalid_code`, `account_disabled` or `email_not_verified`.
+        reason: String,
+        /// Keyed hash of the client's network (IPv4 /24, IPv6 /64), 16 hexadecimal digits; none for a sign-in that began on the bus.
+        ip_prefix_hash: Option<String>,
+    }
+    /// An account takes no passwords for a while: too many wrong ones. Known devices may still try.
+    UserLocked "evt.identity.v1.user.locked" by user_id {
+        /// The user.
+        user_id: UserId,
+        /// Until when.
+        until: DateTime<Utc>,
+    }
+    /// Something that a person should look at.
+    SecuritySuspicious "evt.identity.v1.security.suspicious" by about {
+        /// The user, or for an address as a whole a keyed hash of it.
+        about: Uuid,
+        /// The user; none when it is about an address as a whole.
+        user_id: Option<UserId>,
+        /// `lockout`, `credential_stuffing`, `new_device`, `refresh_reuse` or `copied_passkey`.
+        activity_type: String,
+        /// The event of OpenID CAEP 1.0 that comes nearest: `risk-level-change`, `session-established` or
+        /// `session-revoked`.
+        caep_type: String,
+        /// Keyed hash of the client's network (IPv4 /24, IPv6 /64), 16 hexadecimal digits; none where it is not known.
+        ip_prefix_hash: Option<String>,
     }
 }

@@ -19,6 +19,10 @@ pub struct VerifyMfa {
     /// Six digits of the authenticator app, or a recovery code.
     #[garde(length(chars, max = 32))]
     pub code: String,
+    /// The token that an earlier sign-in on this device was answered with; by HTTP the cookie will do.
+    #[garde(length(bytes, max = 512))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_token: Option<String>,
 }
 
 /// Proves again who the caller is, without signing out. With a second factor on, a password alone does not do.
@@ -67,6 +71,10 @@ pub struct SignInWithPasskey {
     /// What `navigator.credentials.get` came to (`PublicKeyCredential.toJSON()`).
     #[garde(skip)]
     pub credential: Value,
+    /// The token that an earlier sign-in on this device was answered with; by HTTP the cookie will do.
+    #[garde(length(bytes, max = 512))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_token: Option<String>,
 }
 
 /// Begin to use an authenticator app.

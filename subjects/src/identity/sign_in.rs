@@ -18,6 +18,12 @@ pub struct Login {
     /// The password; at most 256 bytes.
     #[garde(length(bytes, max = 256))]
     pub password: String,
+    /// The device token of an earlier sign-in here. With it a sign-in passes the lock that a stranger's wrong passwords
+    /// put on the account; it has five tries of its own. One that is not good counts as none. Over HTTP the cookie
+    /// `lectern_device` may stand for it.
+    #[garde(length(bytes, max = 512))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_token: Option<String>,
 }
 
 /// An access token and the refresh token that renews it.
@@ -31,6 +37,10 @@ pub struct TokenPair {
     pub token_type: String,
     /// Seconds until the access token expires.
     pub expires_in: u32,
+    /// Only after a sign-in: send it with the next one from this device. Good for 400 days, until the password changes or
+    /// its user signs out everywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_token: Option<String>,
 }
 
 impl Reply for TokenPair {}
@@ -53,4 +63,13 @@ pub struct Logout {
     #[garde(skip)]
     #[serde(default)]
     pub all: bool,
+}
+
+/// End a session with the token of the letter that told of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
+#[serde(deny_unknown_fields)]
+pub struct RevokeByLink {
+    /// The token in the letter's link.
+    #[garde(length(bytes, max = 512))]
+    pub token: String,
 }

@@ -3,7 +3,9 @@
 use lectern_subjects::content::CreateUpload;
 use lectern_subjects::courses::AddSession;
 use lectern_subjects::enrollment::{CreatePlan, Enroll, Scope, Subscribe};
-use lectern_subjects::identity::{CreateUser, Login, Refresh, Register};
+use lectern_subjects::identity::{
+    CreateUser, ForgotPassword, Login, Refresh, Register, ResetPassword, UpdateMe,
+};
 use lectern_subjects::playback::SendBeats;
 use lectern_subjects::{Role, decode};
 use serde_json::json;
@@ -23,6 +25,12 @@ fn domain_codes_of_single_fields() {
     assert_taken::<Register>(json!({ "email": " Mina.Park+rust@Example.com " }));
     assert_refused::<Register>(json!({ "email": 5 }), "USER_1104", &["/email"]);
     assert_refused::<Register>(json!({ "password": "Aa1!".repeat(33) }), "USER_1103", &["/password"]);
+    assert_refused::<ResetPassword>(
+        json!({ "new_password": "Aa1!".repeat(33) }),
+        "USER_1103",
+        &["/new_password"],
+    );
+    assert_refused::<ForgotPassword>(json!({ "email": "plain" }), "USER_1104", &["/email"]);
     assert_refused::<Register>(json!({ "password": "Secure\0Pass123!" }), "USER_1103", &["/password"]);
     let url = format!("https://videos.example.com/{}", "a".repeat(2000));
     assert_refused::<AddSession>(json!({ "video_url": url }), "COURSE_2003", &["/video_url"]);
@@ -119,6 +127,43 @@ fn names_are_taken_as_people_have_them() {
     }
     for phone in ["01012345678", "+0123456789", "+82 10", "+1234567890123456"] {
         assert_refused::<Register>(json!({ "phone": phone }), "COMMON_0001", &["/phone"]);
+    }
+}
+
+#[test]
+fn null_clears_what_an_account_may_be_without_and_absence_leaves_it() {
+    let taken = |body: &str| decode::<UpdateMe>(body.as_bytes()).expect("an update");
+    let keep = taken(r#"{"name":"Mina"}"#);
+    assert_eq!((keep.phone, keep.region), (None, None));
+    let clear = taken(r#"{"phone":null,"business_type":null,"region":null}"#);
+    assert_eq!((clear.phone, clear.business_type, clear.region), (Some(None), Some(None), Some(None)));
+    let good: UpdateMe = assert_taken(json!({ "phone": "+821012345678" }));
+    assert_eq!(good.phone, Some(Some("+821012345678".to_owned())));
+    for field in ["name", "locale", "time_zone"] {
+        let shape = refused::<UpdateMe>(format!(r#"{{"{field}":null}}"#));
+        assert_eq!(code_and_pointers(&shape), ("COMMON_0001", vec![format!("/{field}")]));
+    }
+    assert_refused::<UpdateMe>(json!({ "phone": "" }), "COMMON_0001", &["/phone"]);
+    assert_refused::<UpdateMe>(json!({ "role": "admin" }), "USER_1303", &["/role"]);
+}
+
+#[test]
+fn languages_and_time_zones_are_those_that_exist() {
+    for locale in ["ko", "ko-KR", "en-US"] {
+        assert_taken::<UpdateMe>(json!({ "locale": locale }));
+    }
+    for locale in ["", "k", "kor", "KO", "ko-kr", "ko_KR", "ko-", "ko-KOR", "ko-KR-x", "한국", "é-KR"] {
+        assert_refused::<UpdateMe>(json!({ "locale": locale }), "COMMON_0001", &["/locale"]);
+    }
+    for zone in
+        ["UTC", "Asia/Seoul", "America/Argentina/Buenos_Aires", "Etc/GMT+9", "Europe/Kyiv", "Asia/Calcutta"]
+    {
+        assert_taken::<UpdateMe>(json!({ "time_zone": zone }));
+    }
+    for zone in
+        ["", "Seoul", "asia/seoul", "Asia/Atlantis", "UTC+9", "+09:00", "../etc/localtime", "Asia/Seoul "]
+    {
+        assert_refused::<UpdateMe>(json!({ "time_zone": zone }), "COMMON_0001", &["/time_zone"]);
     }
 }
 

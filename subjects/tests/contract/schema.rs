@@ -11,6 +11,8 @@ const KEPT_BY_HANDLER: &[(&str, &str, &str)] = &[
     // a weak password is answered with every rule that it misses
     ("Register", "password", "minLength"),
     ("CreateUser", "password", "minLength"),
+    ("ResetPassword", "new_password", "minLength"),
+    ("ChangePassword", "new_password", "minLength"),
     // 413, not 400
     ("CreateUpload", "length", "maximum"),
 ];
@@ -121,6 +123,8 @@ fn the_schema_tells_the_bounds_that_custom_rules_keep() {
     let expected = [
         ("Register", "email", json!({ "format": "email", "maxLength": 255 })),
         ("Register", "password", json!({ "minLength": 8, "maxLength": 128 })),
+        ("ResetPassword", "new_password", json!({ "minLength": 8, "maxLength": 128 })),
+        ("ChangePassword", "new_password", json!({ "minLength": 8, "maxLength": 128 })),
         ("Register", "name", json!({ "minLength": 2, "maxLength": 100 })),
         ("Register", "phone", json!({ "pattern": r"^\+[1-9][0-9]{6,14}$" })),
         ("VerifyEmail", "code", json!({ "pattern": "^[0-9]{6}$" })),

@@ -11,12 +11,17 @@ use futures_util::StreamExt;
 use lectern_harness::{Stack, StackOptions, TestServers};
 use lectern_tests::load::{Figures, HttpConnection, Operation, closed_loop};
 use lectern_tests::machine;
+use lectern_tests::peer::{Installed, Peer};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
 
 /// Keep-alive connections of B1.
 const CONNECTIONS: usize = 32;
+/// The row of B1's peer.
+const PEER: &str = "  NestJS peer";
+/// What B1 asks.
+const ME: &str = "/api/v1/users/me";
 
 /// Measures what must be fast, each figure beside its limit. Example: ./dev bench b1 --json b1.json
 #[derive(Parser)]
@@ -32,12 +37,14 @@ struct Arguments {
 }
 
 /// One row of the table.
+#[derive(Default)]
 struct Row {
     name: &'static str,
     figures: Option<Figures>,
     cpu_s_per_1000: Option<f64>,
     rss_mib: Option<f64>,
     limit: Option<f64>,
+    peer: Option<f64>,
     note: String,
 }
 
@@ -60,7 +67,7 @@ async fn main() -> anyhow::Result<()> {
     tokio::time::sleep(Duration::from_secs(3)).await;
     let idle = machine::resident_mib(pid);
     let mut rows = Vec::new();
-    rows.extend(b1(&stack, pid, length).await?);
+    rows.extend(b1(&stack, pid, length, wanted("b1")).await?);
     if wanted("b11") {
         rows.push(b11(&mut stack, idle, pid).await?);
     }
@@ -77,19 +84,20 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `GET /users/me` with a token, no response cache, beside its two parts alone: the bus and the query.
-async fn b1(stack: &Stack, pid: u32, length: Duration) -> anyhow::Result<Vec<Row>> {
+/// `GET /users/me` with a token, no response cache, beside its two parts alone, the bus and the query, and beside a peer.
+async fn b1(stack: &Stack, pid: u32, length: Duration, with_peer: bool) -> anyhow::Result<Vec<Row>> {
+    // before anything is measured: npm takes the machine for itself
+    let installed = if with_peer { Installed::get() } else { Err(anyhow::anyhow!("not asked for")) };
     let alice = stack.learner("alice").await;
     let token = alice.access_token().context("no token")?;
     let me = alice.looks_at_self().await.ok();
     let user: Uuid = me.id().parse()?;
     let payload = me.body.clone();
 
-    eprintln!("B1: GET /api/v1/users/me, {CONNECTIONS} connections");
+    eprintln!("B1: GET {ME}, {CONNECTIONS} connections");
     let cpu = machine::cpu_seconds(pid);
     let base = stack.http_url();
-    let ours =
-        closed_loop(CONNECTIONS, length, |_| HttpConnection::get(&base, "/api/v1/users/me", &token)).await?;
+    let ours = closed_loop(CONNECTIONS, length, |_| HttpConnection::get(&base, ME, &token)).await?;
     let cpu = machine::cpu_seconds(pid) - cpu;
 
     eprintln!("B1: bare request/reply of {} bytes", payload.len());
@@ -97,36 +105,71 @@ async fn b1(stack: &Stack, pid: u32, length: Duration) -> anyhow::Result<Vec<Row
     eprintln!("B1: the same query by bare sqlx");
     let pool = stack.database().pool("identity", 5).await?;
     let sql = closed_loop(CONNECTIONS, length, |_| async { Ok(Query { pool: pool.clone(), user }) }).await?;
+    let peer = match installed {
+        Ok(installed) => b1_peer(&installed, stack, &token, &me.json, length).await,
+        Err(error) => Err(error),
+    };
+    let peer = peer.unwrap_or_else(|error| left_out(&error));
 
     let limit = 1.0 / (1.0 / bus.throughput() + 1.0 / sql.throughput());
-    // the warm-up of a fifth costs CPU, too
-    let operations = ours.operations as f64 * 1.2;
     Ok(vec![
         Row {
             name: "B1 request through",
-            cpu_s_per_1000: Some(cpu / operations * 1000.0),
+            cpu_s_per_1000: Some(cpu / done(&ours) * 1000.0),
             rss_mib: Some(machine::peak_mib(pid)),
             limit: Some(limit),
-            note: "limit: harmonic sum of the two below; goal 0.5".to_owned(),
+            peer: peer.figures.as_ref().map(Figures::throughput),
+            note: "limit: harmonic sum of the two below; goals: 0.5 of it, 4 × the peer".to_owned(),
             figures: Some(ours),
         },
-        Row {
-            name: "  bare request/reply",
-            figures: Some(bus),
-            cpu_s_per_1000: None,
-            rss_mib: None,
-            limit: None,
-            note: String::new(),
-        },
-        Row {
-            name: "  bare SQL",
-            figures: Some(sql),
-            cpu_s_per_1000: None,
-            rss_mib: None,
-            limit: None,
-            note: String::new(),
-        },
+        Row { name: "  bare request/reply", figures: Some(bus), ..Row::default() },
+        Row { name: "  bare SQL", figures: Some(sql), ..Row::default() },
+        peer,
     ])
+}
+
+/// The same load on the peer, once it is seen to answer the same user.
+async fn b1_peer(
+    installed: &Installed,
+    stack: &Stack,
+    token: &str,
+    me: &Value,
+    length: Duration,
+) -> anyhow::Result<Row> {
+    let jwks = format!("{}/.well-known/jwks.json", stack.http_url());
+    let mut peer = installed.start(stack.database().url(), &jwks).await?;
+    peer.answers(ME, token, me).await?;
+    let bases = peer.http_urls();
+    eprintln!("B1: the same of the peer");
+    let used = |peer: &Peer| peer.pids().map(machine::cpu_seconds).sum::<f64>();
+    let cpu = used(&peer);
+    let get = |index: usize| HttpConnection::get(&bases[index % bases.len()], ME, token);
+    let figures = closed_loop(CONNECTIONS, length, get).await?;
+    let cpu = used(&peer) - cpu;
+    Ok(Row {
+        name: PEER,
+        cpu_s_per_1000: Some(cpu / done(&figures) * 1000.0),
+        rss_mib: Some(peer.pids().map(machine::peak_mib).sum()),
+        note: format!(
+            "NestJS 11 with Fastify on node {}, {} processes",
+            installed.version(),
+            peer.pids().count()
+        ),
+        figures: Some(figures),
+        ..Row::default()
+    })
+}
+
+fn left_out(error: &anyhow::Error) -> Row {
+    let story = format!("{error:#}");
+    eprintln!("B1: the peer is left out: {story}");
+    let note = format!("left out: {}", story.lines().next().unwrap_or_default());
+    Row { name: PEER, note, ..Row::default() }
+}
+
+/// Operations of a run and of its warm-up of a fifth, which costs CPU, too.
+fn done(figures: &Figures) -> f64 {
+    figures.operations as f64 * 1.2
 }
 
 async fn bare_bus(payload: Bytes, length: Duration) -> anyhow::Result<Figures> {
@@ -188,19 +231,16 @@ async fn b11(stack: &mut Stack, idle: f64, pid: u32) -> anyhow::Result<Row> {
         "idle {idle:.0} MiB (goal < 120), peak under B1 {loaded:.0} MiB; start to ready {start:.2} s (goal < 3); binary {:.1} MiB (goal < 60)",
         machine::file_mib(&binary)
     );
-    Ok(Row {
-        name: "B11 footprint",
-        figures: None,
-        cpu_s_per_1000: None,
-        rss_mib: Some(idle),
-        limit: None,
-        note,
-    })
+    Ok(Row { name: "B11 footprint", rss_mib: Some(idle), note, ..Row::default() })
 }
 
 impl Row {
     fn ratio(&self) -> Option<f64> {
         Some(self.figures.as_ref()?.throughput() / self.limit?)
+    }
+
+    fn times_peer(&self) -> Option<f64> {
+        Some(self.figures.as_ref()?.throughput() / self.peer?)
     }
 
     fn json(&self) -> Value {
@@ -213,6 +253,8 @@ impl Row {
             "rss_mib": self.rss_mib,
             "limit": self.limit,
             "ratio": self.ratio(),
+            "peer": self.peer,
+            "times_peer": self.times_peer(),
             "note": self.note,
         })
     }
@@ -220,8 +262,8 @@ impl Row {
 
 fn print(rows: &[Row]) {
     println!(
-        "{:<24}{:>10}{:>9}{:>9}{:>12}{:>10}{:>10}{:>7}",
-        "scenario", "per s", "p50 ms", "p99 ms", "CPU s/1000", "RSS MiB", "limit", "ratio"
+        "{:<24}{:>10}{:>9}{:>9}{:>12}{:>10}{:>10}{:>7}{:>8}",
+        "scenario", "per s", "p50 ms", "p99 ms", "CPU s/1000", "RSS MiB", "limit", "ratio", "× peer"
     );
     let cell = |value: Option<f64>, digits: usize| {
         value.map_or_else(|| "–".to_owned(), |value| format!("{value:.digits$}"))
@@ -229,7 +271,7 @@ fn print(rows: &[Row]) {
     for row in rows {
         let figures = row.figures.as_ref();
         println!(
-            "{:<24}{:>10}{:>9}{:>9}{:>12}{:>10}{:>10}{:>7}  {}",
+            "{:<24}{:>10}{:>9}{:>9}{:>12}{:>10}{:>10}{:>7}{:>8}  {}",
             row.name,
             cell(figures.map(Figures::throughput), 0),
             cell(figures.map(|figures| figures.p50_ms), 2),
@@ -238,6 +280,7 @@ fn print(rows: &[Row]) {
             cell(row.rss_mib, 0),
             cell(row.limit, 0),
             cell(row.ratio(), 2),
+            cell(row.times_peer(), 1),
             row.note
         );
     }

@@ -39,6 +39,8 @@ pub struct Route {
     pub fields: Vec<Field>,
     /// The status of a success.
     pub success: u16,
+    /// Whether the body may also come as a form.
+    pub form: bool,
     /// Documented statuses, each with its refusal codes.
     pub statuses: BTreeMap<u16, BTreeSet<String>>,
 }
@@ -142,17 +144,30 @@ fn routes(openapi: &Value) -> BTreeMap<String, Route> {
     for (path, methods) in openapi["paths"].as_object().expect("paths") {
         for (method, operation) in methods.as_object().expect("methods") {
             let Some(subject) = operation["x-nats-subject"].as_str() else { continue };
+            // other doors to the same request: a seed's path, or a second method
+            if !operation["operationId"].as_str().is_some_and(|id| is_named_after(id, subject)) {
+                continue;
+            }
             let route = Route {
                 method: method.to_uppercase().parse().expect("a method"),
                 path: path.clone(),
                 fields: fields(openapi, operation),
                 success: success(operation),
+                form: operation["requestBody"]["content"].get("application/x-www-form-urlencoded").is_some(),
                 statuses: statuses(operation),
             };
-            assert!(routes.insert(subject.to_owned(), route).is_none(), "two routes for {subject}");
+            let path = route.path.clone();
+            let other = routes.insert(subject.to_owned(), route);
+            // PUT and PATCH may stand for the same request
+            assert!(other.is_none_or(|other: Route| other.path == path), "two routes for {subject}");
         }
     }
     routes
+}
+
+/// `svc.identity.v1.auth.login` is `identity_auth_login` at its own path.
+fn is_named_after(id: &str, subject: &str) -> bool {
+    id == subject.trim_start_matches("svc.").replace(".v1.", ".").replace('.', "_")
 }
 
 fn fields(openapi: &Value, operation: &Value) -> Vec<Field> {

@@ -80,6 +80,50 @@ async fn a_process_killed_after_the_relay_published_tells_it_once() {
     dies_at("relay.after_publish=abort@1").await;
 }
 
+/// The process that writes the audit record dies there; another one goes on. Every entry is in the chain once.
+async fn the_record_survives(fault: &str) {
+    let others = "gateway,identity,courses,content,playback,enrollment,notifications";
+    let stack = Stack::start(StackOptions::default().processes([others])).await;
+    let mut doomed = stack.start_roles("audit", &[("LECTERN_FAULTS", fault)]).await;
+    let auditor = stack.auditor().await;
+    for name in ["Alice", "Bob"] {
+        stack.learner(name).await;
+    }
+    assert!(doomed.ends_within(PATIENCE).await.is_some(), "it did not die at {fault}");
+    let _sound = stack.start_roles("audit", &[]).await;
+    stack.learner("Carol").await;
+    let written = "SELECT count(*) FROM (SELECT id, stream FROM identity.outbox UNION ALL
+        SELECT id, stream FROM identity.outbox_archive) AS written WHERE stream = 'AUDIT'";
+    let written = count(&stack, written).await;
+    // what was not acknowledged comes again when its 30 s are over
+    let admin = async_nats::jetstream::new(stack.bus_as("admin").await.expect("admin"));
+    let stream = admin.get_stream("AUDIT").await.expect("AUDIT");
+    for tries in 0.. {
+        let info = stream.consumer_info("chain").await.expect("the consumer");
+        let stored = admin.get_stream("AUDIT").await.expect("AUDIT").cached_info().state.messages.to_string();
+        if stored == written && info.num_pending == 0 && info.num_ack_pending == 0 {
+            break;
+        }
+        assert!(tries < 240, "{fault}: not settled: {stored} of {written} stored, {info:?}");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    let recorded = count(&stack, "SELECT count(*) FROM audit.entries").await;
+    assert_eq!(recorded, written, "{fault}: not exactly once");
+    let verified = auditor.gets("/admin/audit/verify").await.ok();
+    assert_eq!(verified.at("/ok"), true, "{fault}: {verified}");
+    assert_eq!(verified.at("/checked").to_string(), written, "{fault}: {verified}");
+}
+
+#[tokio::test]
+async fn identity_i11_a_process_killed_before_it_commits_to_the_record_loses_no_entry() {
+    the_record_survives("tx.before_commit=abort@1").await;
+}
+
+#[tokio::test]
+async fn identity_i11_a_process_killed_between_commit_and_ack_records_no_entry_twice() {
+    the_record_survives("drain.before_ack=abort@1").await;
+}
+
 #[tokio::test]
 async fn a_follower_killed_between_commit_and_ack_tells_it_once() {
     let others = "gateway,identity,courses,content,playback,enrollment";

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use crate::shared::house;
 
-const SERVICES: [&str; 6] = ["content", "courses", "enrollment", "identity", "notifications", "playback"];
+const SERVICES: [&str; 7] =
+    ["audit", "content", "courses", "enrollment", "identity", "notifications", "playback"];
 const WAIT: Duration = Duration::from_millis(500);
 
 async fn hears(bus: &Bus, subject: &str, kind: &str) -> Vec<Value> {

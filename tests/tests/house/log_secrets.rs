@@ -63,6 +63,9 @@ async fn journey(stack: &Stack) -> BTreeSet<String> {
     let plan = operator.creates_free_plan("Seconds", "PT2S").await.created().id();
     alice.subscribes(&plan, false).await.created();
     alice.refreshes_with(&old).await;
+    alice.logs_in().await.ok();
+    secrets.extend(alice.access_token().into_iter().chain(alice.refresh_token()));
+    secrets.extend(new_passwords(stack, &alice).await);
     let machine = stack.lectern(&["token", "issue", "--name", "scanner"]).await.done().expect("issued");
     stack.bus().await.with_token(machine.clone()).asks("svc.courses.v1.courses.list", json!({})).await.ok();
     secrets.insert(machine);
@@ -83,6 +86,29 @@ async fn journey(stack: &Stack) -> BTreeSet<String> {
     alice.logs_out().await;
     tokio::time::sleep(std::time::Duration::from_secs(3)).await;
     secrets
+}
+
+/// A changed password, and one by a link; answers what must stay secret of it.
+async fn new_passwords(stack: &Stack, alice: &Actor) -> [String; 4] {
+    let (first, weak, second) = ("Blue-Kettle-42!", "kettle-and-teapot", "Green-Teapot-43!");
+    let change = json!({ "current_password": alice.password, "new_password": first });
+    alice.puts("/users/me/password", change).await.ok();
+    alice.posts("/auth/password/forgot", json!({ "email": alice.email })).await.is(202);
+    let mut token = None;
+    for count in 2.. {
+        let letter = stack.mailbox().nth(&alice.email, count).await.expect("a letter");
+        token =
+            letter.text.split_once("#token=").and_then(|(_, rest)| rest.lines().next().map(str::to_owned));
+        if token.is_some() {
+            break;
+        }
+    }
+    let token = token.expect("a link");
+    for (password, status) in [(weak, 400), (second, 200)] {
+        let reset = json!({ "token": token, "new_password": password });
+        alice.posts("/auth/password/reset", reset).await.is(status);
+    }
+    [first.to_owned(), weak.to_owned(), second.to_owned(), token]
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! What the house must show, through its public doors: HTTP, the bus, the mailbox. A database is looked into only to
 //! count what a refusal left behind.
 
+mod abuse;
+mod account;
 mod authorisation;
 mod bad_input;
 mod bad_route;
@@ -14,6 +16,8 @@ mod differential;
 mod discovery;
 mod documents;
 mod edge;
+mod erasure;
+mod health;
 mod idempotency;
 mod load;
 mod log_secrets;
@@ -24,8 +28,12 @@ mod revocation;
 mod road;
 mod rolling;
 mod second_factor;
+mod seed_aliases;
 mod shared;
+mod staff;
 mod timers;
+mod token_endpoints;
 mod uploads;
 mod way;
+mod way_account;
 mod way_steps;

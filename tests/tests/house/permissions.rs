@@ -9,7 +9,8 @@ use lectern_harness::Stack;
 
 use crate::shared::{NOBODY, house};
 
-const WORKERS: [&str; 6] = ["identity", "courses", "content", "playback", "enrollment", "notifications"];
+const WORKERS: [&str; 7] =
+    ["identity", "courses", "content", "playback", "enrollment", "notifications", "audit"];
 
 /// A connection of one role that notes what the broker refuses.
 struct Listener {
@@ -90,6 +91,7 @@ impl Listener {
 async fn keeps_out(listener: &Listener, foreign: &str) {
     for subject in [
         format!("evt.{foreign}.v1.thing.happened.{NOBODY}"),
+        format!("audit.{foreign}.v1.thing.done._"),
         format!("timers.{foreign}.at.period_end.{NOBODY}"),
         format!("timers.{foreign}.due.period_end"),
         format!("_INBOX_{foreign}.stolen"),

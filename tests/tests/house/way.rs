@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::road::{Doors, Road, Seen};
 use crate::shared::{House, house};
-use crate::{second_factor, way_steps};
+use crate::{second_factor, way_account, way_steps};
 
 /// One traveller on one road, and what was answered so far.
 pub struct Way<'a> {
@@ -65,12 +65,14 @@ async fn travel<'a>(house: &'a House, doors: &'a Doors<'a>, road: Road) -> Way<'
     let mut way =
         Way { house, doors, road, alice, operator, admin, steps: Vec::new(), succeeded: BTreeSet::new() };
     way_steps::signs_up(&mut way).await;
+    way_steps::changes_passwords(&mut way).await;
     let lesson = way_steps::teaches(&mut way).await;
     way_steps::enrols(&mut way, &lesson).await;
     way_steps::watches(&mut way, &lesson).await;
     way_steps::subscribes(&mut way).await;
     way_steps::reads_notices(&mut way).await;
     second_factor::proves_twice(&mut way).await;
+    way_account::minds_her_account(&mut way).await;
     way_steps::says_goodbye(&mut way).await;
     way
 }

@@ -49,6 +49,33 @@ pub async fn signs_up(way: &mut Way<'_>) {
     way.asks("nobody else does", Some(&alice), "svc.identity.v1.admin.user_create", carol).await;
 }
 
+/// Another password, and another by a mailed link: that ends the session, so it is signed in anew.
+pub async fn changes_passwords(way: &mut Way<'_>) {
+    let (email, alice) = (way.alice.email.clone(), way.alice.clone());
+    let change = json!({ "current_password": alice.password, "new_password": "Blue-Kettle-42!" });
+    way.asks("new password", Some(&alice), "svc.identity.v1.users.password_change", change.clone()).await;
+    way.asks("not the present one", Some(&alice), "svc.identity.v1.users.password_change", change).await;
+    way.asks("forgot it", None, "svc.identity.v1.auth.password_forgot", json!({ "email": email })).await;
+    let stranger = json!({ "email": format!("nobody.{email}") });
+    way.asks("a stranger forgot", None, "svc.identity.v1.auth.password_forgot", stranger).await;
+    // two codes and the news of the change came before it
+    let letter = way.house.stack.mailbox().nth(&email, 4).await.expect("a letter");
+    let token = letter.text.split_once("#token=").and_then(|(_, rest)| rest.lines().next()).expect("a link");
+    for (step, password) in [
+        ("used before", "Blue-Kettle-42!"),
+        ("too weak", "kettle"),
+        ("reset", "Green-Teapot-43!"),
+        ("again", "x"),
+    ] {
+        let reset = json!({ "token": token, "new_password": password });
+        way.asks(step, None, "svc.identity.v1.auth.password_reset", reset).await;
+    }
+    let login = json!({ "email": email, "password": "Green-Teapot-43!" });
+    let pair = way.asks("sign in with it", None, "svc.identity.v1.auth.login", login).await;
+    way.asks("the session before", Some(&alice), "svc.identity.v1.users.me_get", json!({})).await;
+    way.alice.carries(&pair.text("/access_token"));
+}
+
 /// A course with a session elsewhere and one of an uploaded video, published.
 pub async fn teaches(way: &mut Way<'_>) -> Lesson {
     let (alice, operator) = (way.alice.clone(), way.operator.clone());

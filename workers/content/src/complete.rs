@@ -62,5 +62,7 @@ pub(crate) async fn complete(app: App, call: Call, req: CompleteUpload) -> Outco
     };
     // an asset never changes: it has one version
     tx.announce(&fact, 1).await?;
+    let details = json!({ "asset_id": asset.id, "size": asset.size, "sha256": asset.sha256 });
+    tx.audit("upload.completed", None, details).await?;
     Ok(tx.commit(asset).await?)
 }

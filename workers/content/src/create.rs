@@ -50,5 +50,8 @@ pub(crate) async fn create(app: App, call: Call, req: CreateUpload) -> Outcome<C
     )
     .execute(&mut *tx)
     .await?;
+    // a file's name may be a person's: not in the record
+    let details = json!({ "upload_id": upload.id, "length": upload.length, "mime": upload.mime });
+    tx.audit("upload.created", None, details).await?;
     Ok(tx.commit(upload).await?)
 }

@@ -11,6 +11,7 @@ mod advance;
 mod assets;
 mod complete;
 mod create;
+mod erase;
 mod get;
 mod kinds;
 mod names;
@@ -19,6 +20,7 @@ mod upload;
 
 use lectern_core::config::Setting;
 use lectern_core::{Env, Service};
+use lectern_subjects::privacy;
 
 pub use lectern_core::App;
 
@@ -36,6 +38,7 @@ pub fn service() -> Service<App> {
         .on(advance::advance)
         .on(complete::complete)
         .on(assets::get)
+        .command(privacy::ERASE, erase::erase)
         .sweep("expired_uploads", sweep::EVERY, sweep::expired_uploads)
 }
 

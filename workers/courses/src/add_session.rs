@@ -69,6 +69,8 @@ pub(crate) async fn add_session(app: App, call: Call, req: AddSession) -> Outcom
     tx.announce(&added(&session), course.version).await?;
     let fact = CourseUpdated { course_id: course.id, title: course.title };
     tx.announce(&fact, course.version).await?;
+    let details = json!({ "course_id": course.id, "session_id": session.id, "asset_id": session.asset_id, "preview": session.preview });
+    tx.audit("session.added", None, details).await?;
     Ok(tx.commit(session).await?)
 }
 

@@ -37,6 +37,7 @@ pub(crate) async fn create(app: App, call: Call, req: CreateCourse) -> Outcome<C
     course::insert(&mut tx, &course, actor).await?;
     let fact = CourseCreated { course_id: course.id, title: course.title.clone() };
     tx.announce(&fact, course.version).await?;
+    tx.audit("course.created", None, json!({ "course_id": course.id })).await?;
     Ok(tx.commit(course).await?)
 }
 

@@ -9,6 +9,7 @@
 mod add_session;
 mod course;
 mod create;
+mod erase;
 mod get;
 mod list;
 mod publish;
@@ -21,6 +22,7 @@ mod video;
 use lectern_core::config::Setting;
 use lectern_core::{Env, Service};
 use lectern_subjects::content::GetAsset;
+use lectern_subjects::privacy;
 
 pub use lectern_core::App;
 
@@ -42,6 +44,7 @@ pub fn service() -> Service<App> {
         .on(add_session::add_session)
         .on(sessions::list)
         .on(sessions::get)
+        .command(privacy::ERASE, erase::erase)
         .calls::<GetAsset>()
 }
 

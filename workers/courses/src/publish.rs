@@ -30,5 +30,7 @@ pub(crate) async fn publish(app: App, call: Call, req: PublishCourse) -> Outcome
         currency: course.currency.clone(),
     };
     tx.announce(&fact, course.version).await?;
+    let details = json!({ "course_id": course.id, "version": course.version });
+    tx.audit("course.published", None, details).await?;
     Ok(tx.commit(course).await?)
 }

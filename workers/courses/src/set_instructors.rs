@@ -3,6 +3,7 @@
 use lectern_core::{App, Call, Outcome};
 use lectern_subjects::courses::{CoursesRefusal, InstructorsChanged, SetInstructors};
 use lectern_subjects::id::UserId;
+use serde_json::json;
 use sqlx::query;
 use uuid::Uuid;
 
@@ -41,9 +42,12 @@ pub(crate) async fn set_instructors(app: App, call: Call, req: SetInstructors) -
     )
     .execute(&mut *tx)
     .await?;
-    course.instructor_ids = user_ids.clone();
+    let before = std::mem::replace(&mut course.instructor_ids, user_ids.clone());
     course::save(&mut tx, &mut course, actor).await?;
     let fact = InstructorsChanged { course_id: course.id, user_ids };
     tx.announce(&fact, course.version).await?;
+    let details =
+        json!({ "course_id": course.id, "version": course.version, "before": before, "now": fact.user_ids });
+    tx.audit("course.instructors_changed", None, details).await?;
     Ok(tx.commit(course).await?)
 }

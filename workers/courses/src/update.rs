@@ -2,6 +2,7 @@
 
 use lectern_core::{App, Call, Outcome};
 use lectern_subjects::courses::{CourseUpdated, CoursesRefusal, UpdateCourse};
+use serde_json::json;
 
 use crate::{course, staff};
 
@@ -25,6 +26,16 @@ pub(crate) async fn update(app: App, call: Call, req: UpdateCourse) -> Outcome<U
         course::save(&mut tx, &mut course, actor).await?;
         let fact = CourseUpdated { course_id: course.id, title: course.title.clone() };
         tx.announce(&fact, course.version).await?;
+        let mut fields = Vec::new();
+        for (field, changed) in [
+            ("title", course.title != before.title),
+            ("description", course.description != before.description),
+            ("instructor", course.instructor != before.instructor),
+        ] {
+            fields.extend(changed.then_some(field));
+        }
+        let details = json!({ "course_id": course.id, "version": course.version, "fields": fields });
+        tx.audit("course.updated", None, details).await?;
     }
     Ok(tx.commit(course).await?)
 }

@@ -9,6 +9,7 @@
 mod access;
 mod courses;
 mod enrollments;
+mod erase;
 mod pages;
 mod plans;
 mod subscriptions;
@@ -16,6 +17,7 @@ mod subscriptions;
 use lectern_core::config::Setting;
 use lectern_core::{Env, Service};
 use lectern_subjects::courses::GetCourse;
+use lectern_subjects::privacy;
 
 pub use lectern_core::App;
 pub use subscriptions::reminders::{Reminder, reminders};
@@ -44,6 +46,7 @@ pub fn service() -> Service<App> {
         .follow(courses::published)
         .follow(courses::updated)
         .follow(enrollments::completed::completed)
+        .command(privacy::ERASE, erase::erase)
         .timer(subscriptions::PERIOD_END, subscriptions::period_end::period_end)
         .timer(Reminder::Week.kind(), subscriptions::remind::remind)
         .timer(Reminder::Day.kind(), subscriptions::remind::remind)

@@ -1,13 +1,15 @@
 //! Accounts: how one is made, on every road, and how it is shown.
 
 use chrono::{DateTime, Utc};
-use lectern_core::{Error, Tx};
+use lectern_core::{Call, Error, Tx};
 use lectern_subjects::Role;
 use lectern_subjects::id::UserId;
-use lectern_subjects::identity::{IdentityRefusal, Register, User};
+use lectern_subjects::identity::{Account, IdentityRefusal, Register, User};
 use sqlx::{PgConnection, PgPool, query, query_scalar};
 
-use crate::app::Fault;
+use crate::app::{App, Fault};
+use crate::letters::Language;
+use crate::mfa;
 use crate::vault::Vault;
 
 /// An account that is to be made.
@@ -60,9 +62,6 @@ pub(crate) async fn insert(
 ) -> Result<User, Fault> {
     let NewAccount { id, role, profile, .. } = account;
     let (email, name) = (account.email.trim(), account.name.trim());
-    let seal = |column: &str, text: Option<&str>| {
-        text.map(|text| vault.seal(&place(column, *id), text.as_bytes())).transpose().map_err(Fault::Broken)
-    };
     let inserted = query!(
         "INSERT INTO identity.users
              (id, email, email_norm, password_hash, name, phone_sealed, business_type, business_number_sealed,
@@ -73,9 +72,9 @@ pub(crate) async fn insert(
         normal(email),
         account.password_hash,
         name,
-        seal("phone", profile.phone)?,
+        seal(vault, "phone", *id, profile.phone)?,
         profile.business_type,
-        seal("business_number", profile.business_number)?,
+        seal(vault, "business_number", *id, profile.business_number)?,
         profile.industry,
         profile.region,
         role.name(),
@@ -107,27 +106,32 @@ pub(crate) async fn insert(
 
 /// An account as its owner sees it; none when there is no such account, or it was deleted.
 pub(crate) async fn show(pool: &PgPool, vault: &Vault, id: UserId) -> Result<Option<User>, Fault> {
+    let mut connection = pool.acquire().await?;
+    Ok(show_full(&mut connection, vault, id).await?.map(|account| account.user))
+}
+
+/// The same with everything that the owner may change.
+pub(crate) async fn show_full(
+    database: &mut PgConnection,
+    vault: &Vault,
+    id: UserId,
+) -> Result<Option<Account>, Fault> {
     let row = query!(
         r#"SELECT email, name, phone_sealed, role AS "role: Role", roles AS "roles: Vec<Role>", is_active,
-                  is_verified, created_at, last_login_at, version
+                  is_verified, created_at, last_login_at, version, business_type, business_number_sealed, industry,
+                  region, locale, time_zone, updated_at
            FROM identity.users WHERE id = $1 AND status <> 'deleted'"#,
         id.0
     )
-    .fetch_optional(pool)
+    .fetch_optional(&mut *database)
     .await?;
     let Some(row) = row else { return Ok(None) };
-    let phone = match row.phone_sealed {
-        Some(sealed) => {
-            let plain = vault.open(&place("phone", id), &sealed).map_err(Fault::Broken)?;
-            Some(String::from_utf8(plain)?)
-        }
-        None => None,
-    };
-    Ok(Some(User {
+    let open = |column: &str, sealed: Option<&[u8]>| open(vault, column, id, sealed);
+    let user = User {
         id,
         email: row.email,
         name: row.name,
-        phone,
+        phone: open("phone", row.phone_sealed.as_deref())?,
         role: row.role,
         roles: row.roles,
         is_active: row.is_active,
@@ -135,7 +139,98 @@ pub(crate) async fn show(pool: &PgPool, vault: &Vault, id: UserId) -> Result<Opt
         created_at: row.created_at,
         last_login_at: row.last_login_at,
         version: row.version,
+    };
+    Ok(Some(Account {
+        user,
+        business_type: row.business_type,
+        business_number: open("business_number", row.business_number_sealed.as_deref())?,
+        industry: row.industry,
+        region: row.region,
+        locale: row.locale,
+        time_zone: row.time_zone,
+        updated_at: row.updated_at,
+        mfa: mfa::kinds(database, id).await?,
     }))
+}
+
+/// Writes what the owner may change, as the account's next version; answers that.
+pub(crate) async fn save(tx: &mut Tx, vault: &Vault, account: &Account) -> Result<i64, Fault> {
+    let (id, now) = (account.user.id, tx.now());
+    let saved = query_scalar!(
+        "UPDATE identity.users
+         SET name = $2, phone_sealed = $3, business_type = $4, business_number_sealed = $5, industry = $6, region = $7,
+             locale = $8, time_zone = $9, updated_at = $10, version = version + 1
+         WHERE id = $1 RETURNING version",
+        id.0,
+        account.user.name,
+        seal(vault, "phone", id, account.user.phone.as_deref())?,
+        account.business_type,
+        seal(vault, "business_number", id, account.business_number.as_deref())?,
+        account.industry,
+        account.region,
+        account.locale,
+        account.time_zone,
+        now
+    );
+    Ok(saved.fetch_one(&mut **tx).await?)
+}
+
+/// Locks an account until the transaction's end; refuses when there is none, or it was deleted.
+///
+/// # Errors
+/// USER_1101.
+pub(crate) async fn lock(tx: &mut Tx, id: UserId) -> Result<(), Fault> {
+    query!("SELECT id FROM identity.users WHERE id = $1 AND status <> 'deleted' FOR NO KEY UPDATE", id.0)
+        .fetch_optional(&mut **tx)
+        .await?
+        .ok_or(IdentityRefusal::UserNotFound)?;
+    Ok(())
+}
+
+/// What somebody's letters are written in.
+pub(crate) async fn language(tx: &mut Tx, id: UserId) -> Result<Language, sqlx::Error> {
+    let locale = query_scalar!("SELECT locale FROM identity.users WHERE id = $1", id.0);
+    Ok(Language::of(&locale.fetch_one(&mut **tx).await?))
+}
+
+/// A sealed column of an account, opened.
+fn open(vault: &Vault, column: &str, id: UserId, sealed: Option<&[u8]>) -> Result<Option<String>, Fault> {
+    let Some(sealed) = sealed else { return Ok(None) };
+    let plain = vault.open(&place(column, id), sealed).map_err(Fault::Broken)?;
+    Ok(Some(String::from_utf8(plain)?))
+}
+
+/// An account's phone number, opened.
+pub(crate) fn phone(vault: &Vault, id: UserId, sealed: Option<&[u8]>) -> Result<Option<String>, Fault> {
+    open(vault, "phone", id, sealed)
+}
+
+/// Locks an account until the transaction's end and shows it, for staff who are to change it.
+///
+/// # Errors
+/// USER_1101, and COMMON_0011 when `If-Match` names another version.
+pub(crate) async fn locked(tx: &mut Tx, app: &App, call: &Call, id: UserId) -> Result<Account, Fault> {
+    lock(tx, id).await?;
+    let account = show_full(tx, app.vault(), id).await?.ok_or(IdentityRefusal::UserNotFound)?;
+    call.expect_version(account.user.version)?;
+    Ok(account)
+}
+
+/// An account as a transaction has changed it.
+///
+/// # Errors
+/// USER_1101.
+pub(crate) async fn shown(tx: &mut Tx, app: &App, id: UserId) -> Result<User, Fault> {
+    let account = show_full(tx, app.vault(), id).await?;
+    Ok(account.ok_or(IdentityRefusal::UserNotFound)?.user)
+}
+
+/// The refusal of the constraint that keeps an admin; any other error is our fault.
+pub(crate) fn last_admin(error: sqlx::Error) -> Fault {
+    match Error::constraint(&error) {
+        Some("users_keep_an_admin") => IdentityRefusal::LastAdmin.into(),
+        _ => error.into(),
+    }
 }
 
 /// Counts one more change of an account: the version for the next fact about it.
@@ -143,6 +238,10 @@ pub(crate) async fn next_version(tx: &mut Tx, id: UserId) -> Result<i64, sqlx::E
     query_scalar!("UPDATE identity.users SET version = version + 1 WHERE id = $1 RETURNING version", id.0)
         .fetch_one(&mut **tx)
         .await
+}
+
+fn seal(vault: &Vault, column: &str, id: UserId, text: Option<&str>) -> Result<Option<Vec<u8>>, Fault> {
+    text.map(|text| vault.seal(&place(column, id), text.as_bytes())).transpose().map_err(Fault::Broken)
 }
 
 fn place(column: &str, id: UserId) -> String {

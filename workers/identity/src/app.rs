@@ -11,6 +11,8 @@ use sqlx::Postgres;
 use sqlx::pool::PoolConnection;
 
 use crate::attempts::Places;
+use crate::gauges;
+use crate::mail::Post;
 use crate::password::{Hashing, NotHashed};
 use crate::settings::Settings;
 use crate::signing_keys::SigningKeys;
@@ -29,6 +31,7 @@ pub(crate) struct Own {
     pub vault: Vault,
     pub hashing: Hashing,
     pub places: Places,
+    pub post: Option<Post>,
     pub keys: SigningKeys,
 }
 
@@ -37,7 +40,8 @@ impl Own {
         let settings = Settings::read(env)?;
         let vault = Vault::open_with(env)?;
         let hashing = Hashing::new(settings.hash_pool, settings.argon2.clone(), &vault)?;
-        Ok(Own { settings, vault, hashing, places: Places::default(), keys: SigningKeys::default() })
+        let (places, keys, post) = (Places::default(), SigningKeys::default(), Post::of(&settings));
+        Ok(Own { settings, vault, hashing, places, post, keys })
     }
 }
 
@@ -49,8 +53,13 @@ pub async fn app(core: lectern_core::App, env: &Env) -> anyhow::Result<App> {
     // the dummy hash is computed here, with the live parameters
     let env = env.clone();
     let own = tokio::task::spawn_blocking(move || Own::new(&env)).await??;
-    if own.settings.mailbox.is_none() {
-        tracing::warn!("MAILBOX_FILE is not set: letters stay in the queue");
+    gauges::start_at_zero();
+    match (&own.post, &own.settings.mailbox) {
+        (None, _) => tracing::warn!("neither SMTP_HOST nor MAILBOX_FILE is set: letters stay in the queue"),
+        (Some(Post::Server(_)), Some(_)) => {
+            tracing::warn!("SMTP_HOST is set: letters go there, and none to MAILBOX_FILE");
+        }
+        _ => {}
     }
     Ok(App { core, own: Arc::new(own) })
 }
@@ -84,6 +93,10 @@ impl App {
 
     pub(crate) fn places(&self) -> &Places {
         &self.own.places
+    }
+
+    pub(crate) fn post(&self) -> Option<&Post> {
+        self.own.post.as_ref()
     }
 
     pub(crate) fn keys(&self) -> &SigningKeys {

@@ -13,6 +13,7 @@ use lectern_subjects::{CommonRefusal, Refusal};
 use sqlx::{PgConnection, query, query_scalar};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::account;
 use crate::app::{App, Fault};
 
 /// A place is free again after this long, should its process die.
@@ -25,8 +26,8 @@ const TIME_TO_ANSWER: Duration = Duration::from_millis(100);
 pub(crate) type Account = [u8; 32];
 
 /// The counter of an address's passwords, wherever they are asked for.
-pub(crate) fn account(app: &App, email_norm: &str) -> Account {
-    app.vault().hash("sign-in account", &[email_norm.as_bytes()])
+pub(crate) fn account(app: &App, email: &str) -> Account {
+    app.vault().hash("sign-in account", &[account::normal(email).as_bytes()])
 }
 
 /// Places within this process: waiting sign-ins queue here, fairly, and only the first few ask the database.
@@ -192,6 +193,19 @@ impl Places {
         places.insert(account, Arc::downgrade(&place));
         place
     }
+}
+
+/// Starts an account's counter over and lifts its lock; what is looked at right now keeps its place. Says whether there was
+/// anything to lift.
+pub(crate) async fn clear(connection: &mut PgConnection, account: Account) -> Result<bool, sqlx::Error> {
+    let cleared = query!(
+        "UPDATE identity.sign_in_attempts SET failed = 0, last_failed_at = NULL, locked_until = NULL
+         WHERE account = $1 AND (failed > 0 OR locked_until IS NOT NULL)",
+        &account
+    )
+    .execute(connection)
+    .await?;
+    Ok(cleared.rows_affected() > 0)
 }
 
 /// Forgets counters that say nothing any more.

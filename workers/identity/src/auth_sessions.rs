@@ -3,21 +3,44 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use lectern_core::Tx;
+use lectern_core::call::ClientInfo;
 use lectern_subjects::id::{AuthSessionId, UserId};
-use lectern_subjects::identity::SessionRevoked;
+use lectern_subjects::identity::{IdentityRefusal, SessionRevoked};
 use sqlx::{query, query_scalar};
 
-use crate::account;
 use crate::app::{App, Fault};
+use crate::device;
 use crate::tokens::{Proof, RefreshHash};
+use crate::{account, known_device};
 
 /// The handler puts a revocation into the bucket itself; after this long the sweep does.
 pub(crate) const HANDLER_HAS: TimeDelta = TimeDelta::seconds(2);
 
+/// What a sign-in does that finds no room for its session (identity spec C25).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WhenFull {
+    /// It ends the oldest.
+    EvictOldest,
+    /// It is refused with USER_1203.
+    Reject,
+}
+
+impl std::str::FromStr for WhenFull {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<WhenFull, Self::Err> {
+        match text {
+            "evict_oldest" => Ok(WhenFull::EvictOldest),
+            "reject" => Ok(WhenFull::Reject),
+            _ => Err("no such policy"),
+        }
+    }
+}
+
 /// Why a session was ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reason {
-    /// Its user signed out.
+    /// Its user signed out, there or from elsewhere.
     Logout,
     /// A newer one took its place.
     Limit,
@@ -27,6 +50,8 @@ pub(crate) enum Reason {
     Admin,
     /// The password was changed or reset.
     Password,
+    /// The person is forgotten.
+    Erase,
 }
 
 impl Reason {
@@ -37,30 +62,36 @@ impl Reason {
             Reason::Reuse => "reuse",
             Reason::Admin => "admin",
             Reason::Password => "password",
+            Reason::Erase => "erase",
         }
     }
 }
 
-/// Opens a session with its first refresh token. The caller holds the lock of the user's row.
+/// Opens a session with its first refresh token; `client` is from where. The caller holds the lock of the user's row.
 pub(crate) async fn open(
     tx: &mut Tx,
     app: &App,
     user: UserId,
     proof: &Proof,
     refresh: RefreshHash,
+    client: &ClientInfo,
 ) -> Result<AuthSessionId, Fault> {
     let (now, settings) = (tx.now(), app.settings());
     let sid: AuthSessionId = app.new_id();
     let idle = now + settings.idle_life.min(settings.absolute_life);
     query!(
         "INSERT INTO identity.auth_sessions
-             (sid, kind, user_id, created_at, last_seen_at, expires_at_idle, expires_at_abs, auth_time, amr)
-         VALUES ($1, 'user', $2, $3, $3, $4, $5, $6, $7)",
+             (sid, kind, user_id, created_at, last_seen_at, expires_at_idle, expires_at_abs, ip_last, user_agent,
+              device_name, auth_time, amr)
+         VALUES ($1, 'user', $2, $3, $3, $4, $5, $6, $7, $8, $9, $10)",
         sid.0,
         user.0,
         now,
         idle,
         now + settings.absolute_life,
+        client.address.map(|address| address.to_string()),
+        client.agent.as_deref(),
+        client.agent.as_deref().and_then(device::name),
         proof.at,
         &proof.amr,
     )
@@ -78,7 +109,11 @@ pub(crate) async fn open(
     Ok(sid)
 }
 
-/// Ends the oldest sessions, so that there is room for one more. The caller holds the lock of the user's row.
+/// Makes room for one more session: ends the oldest, or refuses, as `SESSION_LIMIT_POLICY` says. The caller holds the lock
+/// of the user's row.
+///
+/// # Errors
+/// USER_1203.
 pub(crate) async fn make_room(tx: &mut Tx, app: &App, user: UserId) -> Result<Vec<AuthSessionId>, Fault> {
     let Some(max) = app.settings().max_sessions else { return Ok(Vec::new()) };
     let now = tx.now();
@@ -94,7 +129,10 @@ pub(crate) async fn make_room(tx: &mut Tx, app: &App, user: UserId) -> Result<Ve
     )
     .fetch_all(&mut **tx)
     .await?;
-    revoke(tx, user, &oldest, Reason::Limit).await
+    match app.settings().when_full {
+        WhenFull::Reject if !oldest.is_empty() => Err(IdentityRefusal::TooManySessions.into()),
+        WhenFull::Reject | WhenFull::EvictOldest => revoke(tx, user, &oldest, Reason::Limit).await,
+    }
 }
 
 /// Every live session of a user.
@@ -109,13 +147,17 @@ pub(crate) async fn live(tx: &mut Tx, user: UserId) -> Result<Vec<AuthSessionId>
     Ok(live.fetch_all(&mut **tx).await?)
 }
 
-/// Ends sessions that are not ended yet, announces it, and remembers to tell the bucket. Answers the ones it ended.
+/// Ends sessions that are not ended yet, announces it, and remembers to tell the bucket. Answers the ones it ended. With
+/// another password, whether or not it ends a session, no device is known any more.
 pub(crate) async fn revoke(
     tx: &mut Tx,
     user: UserId,
     sids: &[AuthSessionId],
     reason: Reason,
 ) -> Result<Vec<AuthSessionId>, Fault> {
+    if reason == Reason::Password {
+        known_device::forget_all(tx, user).await?;
+    }
     if sids.is_empty() {
         return Ok(Vec::new());
     }
@@ -144,6 +186,17 @@ pub(crate) async fn revoke(
     metrics::counter!("user_session_revocations_total", "reason" => reason.name())
         .increment(ended.len() as u64);
     Ok(ended)
+}
+
+/// A user's ended sessions that the bucket may not know yet: those of this transaction, and those of one before that was
+/// answered with 503. Who repeats a request tells these too.
+pub(crate) async fn untold(tx: &mut Tx, user: UserId) -> Result<Vec<AuthSessionId>, Fault> {
+    let untold = query_scalar!(
+        r#"SELECT s.sid AS "sid: AuthSessionId" FROM identity.auth_sessions s
+           JOIN identity.pending_revocations p ON p.sid = s.sid WHERE s.user_id = $1"#,
+        user.0
+    );
+    Ok(untold.fetch_all(&mut **tx).await?)
 }
 
 async fn remember_to_tell(tx: &mut Tx, sid: AuthSessionId, now: DateTime<Utc>) -> Result<(), sqlx::Error> {

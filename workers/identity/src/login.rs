@@ -5,15 +5,19 @@ use std::time::Instant;
 
 use lectern_core::{Call, Outcome};
 use lectern_subjects::id::UserId;
-use lectern_subjects::identity::{IdentityRefusal, Login, TokenPair};
+use lectern_subjects::identity::{IdentityRefusal, Login, LoginAction, TokenPair};
 use sqlx::query;
 
 use crate::account;
+use crate::address_limit::{self, Purpose};
 use crate::app::{App, Fault};
 use crate::attempts::{self, Place};
+use crate::known_device::{self, KnownDevice};
+use crate::login_history;
 use crate::mfa;
 use crate::password::Verdict;
-use crate::sign_in::{self, failed, record};
+use crate::sign_in::{self, Proved, failed};
+use crate::suspicion;
 
 /// An account whose password is to be checked.
 struct Known {
@@ -21,26 +25,32 @@ struct Known {
     password_hash: String,
 }
 
+/// What a sign-in counts for.
+#[derive(Clone, Copy)]
+struct Guess {
+    /// The account, as strangers' counter knows it.
+    account: attempts::Account,
+    /// The device of that account from which it comes.
+    device: Option<KnownDevice>,
+}
+
 /// Signs in.
 pub async fn login(app: App, call: Call, req: Login) -> Outcome<Login> {
     let started = Instant::now();
     let outcome = sign_in(&app, &call, &req).await;
     metrics::histogram!("user_login_duration_seconds").record(started.elapsed());
-    match &outcome {
-        Ok(_) => metrics::counter!("user_login_attempts_total", "status" => "success").increment(1),
-        // half of a sign-in is neither
-        Err(Fault::Refused(refused)) if refused.refusal == IdentityRefusal::MfaRequired => {}
-        Err(Fault::Refused(_)) => {
-            metrics::counter!("user_login_attempts_total", "status" => "failed").increment(1);
-        }
-        Err(_) => {}
-    }
+    sign_in::count(&outcome);
     outcome
 }
 
 async fn sign_in(app: &App, call: &Call, req: &Login) -> Result<TokenPair, Fault> {
+    address_limit::take(app, call, Purpose::SignIn).await?;
     let email = account::normal(&req.email);
-    let place = attempts::take(app, call, attempts::account(app, &email)).await.inspect_err(|fault| {
+    let account = attempts::account(app, &email);
+    let device = known_device::recognise(app, call, &email, req.device_token.as_deref()).await?;
+    let counter = device.map_or(account, |device| device.counter(app.vault()));
+    let guess = Guess { account, device };
+    let place = attempts::take(app, call, counter).await.inspect_err(|fault| {
         if matches!(fault, Fault::Refused(_)) {
             failed("account_locked");
         }
@@ -50,14 +60,16 @@ async fn sign_in(app: &App, call: &Call, req: &Login) -> Result<TokenPair, Fault
             place.give_back(app).await;
             Err(fault)
         }
-        Ok((known, Verdict::Wrong)) => Err(wrong(app, call, place, known.map(|known| known.id)).await?),
-        Ok((None, _)) => Err(wrong(app, call, place, None).await?),
+        Ok((known, Verdict::Wrong)) => {
+            Err(wrong(app, call, place, guess, known.map(|known| known.id)).await?)
+        }
+        Ok((None, _)) => Err(wrong(app, call, place, guess, None).await?),
         Ok((Some(known), verdict)) => {
             let rehashed = match verdict {
                 Verdict::RightButOld => rehash(app, call, &req.password).await,
                 Verdict::Right | Verdict::Wrong => None,
             };
-            let signed_in = go_on(app, call, &place, &known, rehashed).await;
+            let signed_in = go_on(app, call, &place, guess.device, &known, rehashed).await;
             if signed_in.is_err() {
                 place.give_back(app).await;
             }
@@ -89,11 +101,21 @@ async fn check_password(
 }
 
 /// Counts a wrong password. The answer is the same whether there is such an account or not, and so is the work.
-async fn wrong(app: &App, call: &Call, place: Place, user: Option<UserId>) -> Result<Fault, Fault> {
+async fn wrong(
+    app: &App,
+    call: &Call,
+    place: Place,
+    guess: Guess,
+    user: Option<UserId>,
+) -> Result<Fault, Fault> {
     let reason = if user.is_some() { "invalid_password" } else { "user_not_found" };
     let mut tx = app.begin_patiently(call).await?;
     let locked = place.failed(app, &mut tx).await?;
-    record(&mut tx, app, user, Some(reason)).await?;
+    login_history::record(&mut tx, app, &call.client, LoginAction::Login, user, Some(reason)).await?;
+    if let (true, Some(user)) = (locked, user) {
+        suspicion::locked(&mut tx, app, &call.client, user, guess.device.is_some()).await?;
+    }
+    suspicion::sign_in_failed(&mut tx, app, &call.client, guess.account, user, reason).await?;
     tx.commit_followed().await?;
     failed(reason);
     if locked {
@@ -111,6 +133,7 @@ async fn go_on(
     app: &App,
     call: &Call,
     place: &Place,
+    device: Option<KnownDevice>,
     known: &Known,
     rehashed: Option<String>,
 ) -> Result<TokenPair, Fault> {
@@ -122,7 +145,7 @@ async fn go_on(
         .filter(|account| account.password_hash.as_deref() == Some(known.password_hash.as_str()))
         .ok_or(IdentityRefusal::InvalidCredentials)?;
     if let Some(refused) = account.refusal(app) {
-        return Err(sign_in::refuse(tx, app, known.id, refused).await?);
+        return Err(sign_in::refuse(tx, app, call, &account, refused).await?);
     }
     if let Some(hash) = rehashed {
         query!("UPDATE identity.users SET password_hash = $2 WHERE id = $1", known.id.0, hash)
@@ -132,7 +155,10 @@ async fn go_on(
     }
     match mfa::asked_of(&mut tx, app, known.id).await? {
         Some(kinds) => Err(mfa::ask(tx, app, &account, kinds).await?),
-        None => sign_in::open(tx, app, account, vec!["pwd".to_owned()]).await,
+        None => {
+            let proved = Proved { by: "password", amr: vec!["pwd".to_owned()], device };
+            sign_in::open(tx, app, call, account, proved).await
+        }
     }
 }
 

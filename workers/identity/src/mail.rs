@@ -2,78 +2,61 @@
 //! hold a code; delivered by a sweep, at least once.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use lectern_core::Tx;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use sqlx::query;
+use uuid::Uuid;
 
 use crate::app::{App, Fault};
+pub(crate) use crate::letters::Letter;
+use crate::settings::Settings;
+use crate::smtp::{NotSent, Smtp};
 
 /// How often the queue is looked at.
 pub(crate) const PACE: Duration = Duration::from_millis(250);
 /// A letter that could not be delivered waits 2 s, 4 s, 8 s and so on, at most this long.
 const LONGEST_PAUSE: TimeDelta = TimeDelta::minutes(5);
+/// A letter is handed over within this time, or not.
+const HAND_OVER: Duration = Duration::from_secs(20);
+/// Nobody else takes a letter that is being handed over: well longer than that takes. Should its process die, it is
+/// delivered again afterwards rather than never, with the same Message-ID.
+const LEASE: TimeDelta = TimeDelta::seconds(60);
+/// A letter that the server refused this often, whatever it refused at first, is given up.
+const REFUSALS: i32 = 5;
+/// So is one that was not taken for this long (RFC 5321 §4.5.4.1).
+const PATIENCE: TimeDelta = TimeDelta::days(4);
 
-/// One letter.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Letter {
-    pub to: String,
-    pub subject: String,
-    pub text: String,
+/// Where letters go.
+pub(crate) enum Post {
+    /// To a mail server.
+    Server(Box<Smtp>),
+    /// To the development mailbox.
+    File(PathBuf),
 }
 
-impl Letter {
-    /// The code that verifies an address.
-    pub fn verification(to: &str, code: &str, minutes: i64) -> Letter {
-        Letter {
-            to: to.to_owned(),
-            subject: "Verify your e-mail address".to_owned(),
-            text: format!(
-                "Your verification code is {code}. It is good for {minutes} minutes.\n\n\
-                 If you did not sign up, ignore this letter."
-            ),
+impl Post {
+    /// As the settings say: a mail server before a file; none when there is neither.
+    pub fn of(settings: &Settings) -> Option<Post> {
+        match (&settings.smtp, &settings.mailbox) {
+            (Some(smtp), _) => Some(Post::Server(Box::new(Smtp::new(smtp.clone())))),
+            (None, Some(path)) => Some(Post::File(path.clone())),
+            (None, None) => None,
         }
     }
+}
 
-    /// What proves that the account is its owner's has changed.
-    pub fn credential_changed(to: &str, kind: &str, action: &str) -> Letter {
-        let (one, many) = match kind {
-            "totp" => ("An authenticator app", "authenticator app"),
-            "recovery" => ("A recovery code", "recovery codes"),
-            _ => ("A passkey", "passkeys"),
-        };
-        let what = match (kind, action) {
-            ("recovery", "added" | "replaced") => "New recovery codes were made for your account".to_owned(),
-            ("recovery", "removed") => "The recovery codes of your account were removed".to_owned(),
-            ("recovery", _) => "A recovery code of yours was used to sign in".to_owned(),
-            (_, "added") => format!("{one} was added to your account"),
-            (_, "replaced") => format!("The {many} of your account was replaced"),
-            (_, _) => format!("{one} was removed from your account"),
-        };
-        Letter {
-            to: to.to_owned(),
-            subject: what.clone(),
-            text: format!(
-                "{what}.\n\nIf that was not you, somebody else may have signed in: change your password, and end the \
-                 sessions that you don't know."
-            ),
-        }
-    }
-
-    /// Somebody used a refresh token that was used before.
-    pub fn reuse_detected(to: &str) -> Letter {
-        Letter {
-            to: to.to_owned(),
-            subject: "We ended one of your sessions".to_owned(),
-            text: "A sign-in token of yours was used a second time. That happens when somebody copied it, so the \
-                   session was ended.\n\nSign in again. If you did not expect this, change your password."
-                .to_owned(),
-        }
-    }
+/// A letter out of the queue.
+struct Due {
+    id: Uuid,
+    sealed: Vec<u8>,
+    /// This one included.
+    attempts: i32,
+    created_at: DateTime<Utc>,
 }
 
 /// Queues a letter.
@@ -92,53 +75,82 @@ pub(crate) async fn queue(tx: &mut Tx, app: &App, letter: &Letter) -> Result<(),
     Ok(())
 }
 
-/// Delivers what is due to the development mailbox. Without one the letters wait.
+/// Delivers what is due. Where letters can't go anywhere they wait.
 pub async fn deliver(app: App) -> anyhow::Result<()> {
-    let Some(mailbox) = app.settings().mailbox.clone() else { return Ok(()) };
-    while deliver_one(&app, &mailbox).await? {}
+    let Some(post) = app.post() else { return Ok(()) };
+    while let Some(due) = take(&app).await? {
+        // what keeps this one may keep the next: the round ends, so that a process that stops need not wait
+        if !deliver_one(&app, post, due).await? {
+            break;
+        }
+    }
+    if let Post::Server(smtp) = post {
+        smtp.rest().await;
+    }
     Ok(())
 }
 
-/// One letter, in a transaction that holds its row: nobody else delivers it meanwhile, and a crash in between delivers
-/// it again rather than never. False when none is due.
-async fn deliver_one(app: &App, mailbox: &Path) -> anyhow::Result<bool> {
-    let mut tx = app.begin_internal().await?;
-    let now = tx.now();
-    let due = query!(
-        "SELECT id, sealed, attempts, created_at FROM identity.mail_queue WHERE due_at <= $1
-         ORDER BY due_at, id LIMIT 1 FOR UPDATE SKIP LOCKED",
-        now
+/// Takes a letter that is due, for as long as it may take to deliver it: no transaction waits for a mail server.
+async fn take(app: &App) -> Result<Option<Due>, sqlx::Error> {
+    let now = app.now();
+    sqlx::query_as!(
+        Due,
+        "UPDATE identity.mail_queue SET attempts = attempts + 1, due_at = $2
+         WHERE id = (SELECT id FROM identity.mail_queue WHERE due_at <= $1
+                     ORDER BY due_at, id LIMIT 1 FOR UPDATE SKIP LOCKED)
+         RETURNING id, sealed, attempts, created_at",
+        now,
+        now + LEASE
     )
-    .fetch_optional(&mut *tx)
-    .await?;
-    let Some(row) = due else { return Ok(false) };
-    let delivered = match app.vault().open(&place(row.id), &row.sealed) {
-        Ok(plain) => append(mailbox.to_owned(), plain, row.created_at).await,
-        Err(error) => Err(error),
-    };
-    match delivered {
-        Ok(()) => {
-            query!("DELETE FROM identity.mail_queue WHERE id = $1", row.id).execute(&mut *tx).await?;
-            metrics::counter!("user_mail_total", "status" => "delivered").increment(1);
-        }
-        Err(error) => {
-            tracing::warn!(letter = %row.id, error = format!("{error:#}"), "a letter is not delivered yet");
-            metrics::counter!("user_mail_total", "status" => "failed").increment(1);
-            query!(
-                "UPDATE identity.mail_queue SET attempts = attempts + 1, due_at = $2 WHERE id = $1",
-                row.id,
-                now + pause(row.attempts)
-            )
-            .execute(&mut *tx)
-            .await?;
-        }
-    }
-    tx.commit_followed().await?;
-    Ok(true)
+    .fetch_optional(app.pool())
+    .await
 }
 
+/// Whether it went well.
+async fn deliver_one(app: &App, post: &Post, due: Due) -> anyhow::Result<bool> {
+    let handed_over = tokio::time::timeout(HAND_OVER, hand_over(app, post, &due)).await;
+    let handed_over = handed_over.unwrap_or_else(|_| Err(NotSent::Yet("it took too long".to_owned())));
+    let now = app.now();
+    let (status, reason, is_over) = match handed_over {
+        Ok(()) => ("delivered", None, true),
+        Err(NotSent::Refused(reason)) if due.attempts >= REFUSALS => ("given_up", Some(reason), true),
+        Err(NotSent::Yet(reason)) if now - due.created_at > PATIENCE => ("given_up", Some(reason), true),
+        Err(NotSent::Yet(reason) | NotSent::Refused(reason)) => ("failed", Some(reason), false),
+    };
+    metrics::counter!("user_mail_total", "status" => status).increment(1);
+    let delivered = reason.is_none();
+    if let Some(reason) = reason {
+        let (letter, attempts) = (due.id, due.attempts);
+        if is_over {
+            tracing::error!(%letter, attempts, reason, "a letter is given up");
+        } else {
+            tracing::warn!(%letter, attempts, reason, "a letter is not delivered yet");
+        }
+    }
+    if is_over {
+        query!("DELETE FROM identity.mail_queue WHERE id = $1", due.id).execute(app.pool()).await?;
+    } else {
+        let again_at = now + pause(due.attempts);
+        query!("UPDATE identity.mail_queue SET due_at = $2 WHERE id = $1", due.id, again_at)
+            .execute(app.pool())
+            .await?;
+    }
+    Ok(delivered)
+}
+
+async fn hand_over(app: &App, post: &Post, due: &Due) -> Result<(), NotSent> {
+    let yet = |error: anyhow::Error| NotSent::Yet(format!("{error:#}"));
+    let plain = app.vault().open(&place(due.id), &due.sealed).map_err(yet)?;
+    let letter: Letter = serde_json::from_slice(&plain).map_err(|error| yet(error.into()))?;
+    match post {
+        Post::Server(smtp) => smtp.send(&letter, due.id, due.created_at).await,
+        Post::File(path) => append(path.clone(), &letter, due.created_at).await.map_err(yet),
+    }
+}
+
+/// After so many attempts.
 fn pause(attempts: i32) -> TimeDelta {
-    TimeDelta::seconds(2_i64.pow(attempts.clamp(0, 16).unsigned_abs() + 1)).min(LONGEST_PAUSE)
+    TimeDelta::seconds(2_i64.pow(attempts.clamp(1, 16).unsigned_abs())).min(LONGEST_PAUSE)
 }
 
 #[derive(Serialize)]
@@ -150,9 +162,8 @@ struct Line<'a> {
 }
 
 /// One line in one write at the end of the file: processes that share it never mix their lines.
-async fn append(mailbox: PathBuf, plain: Vec<u8>, at: DateTime<Utc>) -> anyhow::Result<()> {
-    let letter: Letter = serde_json::from_slice(&plain)?;
-    let Letter { to, subject, text } = &letter;
+async fn append(mailbox: PathBuf, letter: &Letter, at: DateTime<Utc>) -> anyhow::Result<()> {
+    let Letter { to, subject, text } = letter;
     let line = Line { to, subject, text, at: at.to_rfc3339_opts(SecondsFormat::Micros, true) };
     let mut line = serde_json::to_vec(&line)?;
     line.push(b'\n');
@@ -167,18 +178,19 @@ async fn append(mailbox: PathBuf, plain: Vec<u8>, at: DateTime<Utc>) -> anyhow::
     written.await?
 }
 
-fn place(id: uuid::Uuid) -> String {
+fn place(id: Uuid) -> String {
     format!("mail_queue/{id}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::letters::Language;
     use crate::vault::tests::vault;
 
     #[test]
     fn a_queued_letter_shows_neither_address_nor_code() {
-        let letter = Letter::verification("alice@example.org", "482913", 10);
+        let letter = Letter::verification("alice@example.org", Language::English, "482913", 10);
         let id = uuid::Uuid::from_u128(7);
         let sealed = vault(1).seal(&place(id), &serde_json::to_vec(&letter).unwrap()).unwrap();
         let shows = |text: &str| sealed.windows(text.len()).any(|window| window == text.as_bytes());
@@ -190,8 +202,8 @@ mod tests {
 
     #[test]
     fn pauses_grow_and_end_growing() {
-        assert_eq!(pause(0), TimeDelta::seconds(2));
-        assert_eq!(pause(3), TimeDelta::seconds(16));
+        assert_eq!(pause(1), TimeDelta::seconds(2));
+        assert_eq!(pause(4), TimeDelta::seconds(16));
         assert_eq!(pause(1000), LONGEST_PAUSE);
     }
 }

@@ -67,13 +67,17 @@ pub(crate) async fn ask(
     Ok(IdentityRefusal::MfaRequired.because(json!({ "mfa_token": mfa_token, "kinds": kinds })).into())
 }
 
+/// The counter of a user's codes.
+pub(crate) fn counter(app: &App, user: UserId) -> attempts::Account {
+    app.vault().hash("second factor", &[user.0.as_bytes()])
+}
+
 /// Takes a place to check one code of a user: five wrong ones lock the second factor, as exactly as passwords do.
 ///
 /// # Errors
 /// USER_1003 with `Retry-After` while it is locked.
 pub(crate) async fn take_place(app: &App, call: &Call, user: UserId) -> Result<Place, Fault> {
-    let counter = app.vault().hash("second factor", &[user.0.as_bytes()]);
-    attempts::take(app, call, counter).await.inspect_err(|fault| {
+    attempts::take(app, call, counter(app, user)).await.inspect_err(|fault| {
         if matches!(fault, Fault::Refused(_)) {
             count("totp", "locked");
         }
@@ -157,7 +161,8 @@ pub(crate) async fn changed(
     let fact = UserCredentialChanged { user_id: user, kind: kind.to_owned(), action: action.to_owned() };
     tx.announce(&fact, version).await?;
     tx.audit("user.credential_changed", Some(user), json!({ "kind": kind, "action": action })).await?;
-    mail::queue(tx, app, &Letter::credential_changed(email, kind, action)).await
+    let language = account::language(tx, user).await?;
+    mail::queue(tx, app, &Letter::credential_changed(email, language, kind, action)).await
 }
 
 /// An authenticator app's secret as others of its kind expect it: SHA-1, six digits, 30 s, one step of skew.

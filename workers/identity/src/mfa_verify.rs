@@ -1,19 +1,22 @@
 //! The second half of a sign-in (`spec/protocols.md` P1): a code for the token that a right password was answered with.
 
 use lectern_core::{Call, Outcome};
+use lectern_subjects::id::UserId;
 use lectern_subjects::identity::{IdentityRefusal, TokenPair, VerifyMfa};
 
 use crate::app::{App, Fault};
 use crate::attempts::Place;
 use crate::challenges::{self, Kind};
+use crate::known_device;
 use crate::mfa;
-use crate::sign_in::{self, failed};
+use crate::sign_in::{self, Proved, failed};
+use crate::suspicion::{self, Activity};
 
 /// What a try came to.
 enum Tried {
     Right(TokenPair),
-    /// The code is wrong or used: it counts.
-    Wrong,
+    /// The code is wrong or used: it counts, for the account with this address.
+    Wrong(String),
 }
 
 /// Signs in.
@@ -25,27 +28,32 @@ pub async fn mfa_verify(app: App, call: Call, req: VerifyMfa) -> Outcome<VerifyM
     drop(connection);
     let user = user.ok_or(IdentityRefusal::MfaInvalid)?;
     let place = mfa::take_place(&app, &call, user).await?;
-    match attempt(&app, &call, &place, &req).await {
-        Ok(Tried::Right(pair)) => {
-            metrics::counter!("user_login_attempts_total", "status" => "success").increment(1);
-            Ok(pair)
-        }
-        Ok(Tried::Wrong) => {
-            metrics::counter!("user_login_attempts_total", "status" => "failed").increment(1);
-            let mut tx = app.begin_patiently(&call).await?;
-            if place.failed(&app, &mut tx).await? {
-                tracing::warn!(%user, "a second factor is locked: too many wrong codes");
-            }
-            sign_in::record(&mut tx, &app, Some(user), Some("invalid_code")).await?;
-            tx.commit_followed().await?;
-            failed("invalid_code");
-            Err(IdentityRefusal::MfaInvalid.into())
-        }
+    let outcome = match attempt(&app, &call, &place, &req).await {
+        Ok(Tried::Right(pair)) => Ok(pair),
+        Ok(Tried::Wrong(email)) => Err(wrong(&app, &call, place, user, &email).await?),
         Err(fault) => {
             place.give_back(&app).await;
             Err(fault)
         }
+    };
+    sign_in::count(&outcome);
+    outcome
+}
+
+/// Counts a wrong code.
+async fn wrong(app: &App, call: &Call, place: Place, user: UserId, email: &str) -> Result<Fault, Fault> {
+    let mut tx = app.begin_patiently(call).await?;
+    let locked = place.failed(app, &mut tx).await?;
+    sign_in::record_failure(&mut tx, app, call, user, email, "invalid_code").await?;
+    if locked {
+        suspicion::raise(&mut tx, app, &call.client, Activity::Lockout, user).await?;
     }
+    tx.commit_followed().await?;
+    failed("invalid_code");
+    if locked {
+        tracing::warn!(%user, "a second factor is locked: too many wrong codes");
+    }
+    Ok(IdentityRefusal::MfaInvalid.into())
 }
 
 async fn attempt(app: &App, call: &Call, place: &Place, req: &VerifyMfa) -> Result<Tried, Fault> {
@@ -59,12 +67,14 @@ async fn attempt(app: &App, call: &Call, place: &Place, req: &VerifyMfa) -> Resu
         return Err(IdentityRefusal::MfaInvalid.into());
     }
     if !mfa::use_code(&mut tx, app, &account, &req.code).await? {
-        return Ok(Tried::Wrong);
+        return Ok(Tried::Wrong(account.email));
     }
     place.succeeded(&mut tx).await?;
     if let Some(refused) = account.refusal(app) {
-        return Err(sign_in::refuse(tx, app, user, refused).await?);
+        return Err(sign_in::refuse(tx, app, call, &account, refused).await?);
     }
     waiting.amr.extend(["otp".to_owned(), "mfa".to_owned()]);
-    sign_in::open(tx, app, account, waiting.amr).await.map(Tried::Right)
+    let device = known_device::recognise_of(&mut tx, app, user, req.device_token.as_deref()).await?;
+    let proved = Proved { by: "code", amr: waiting.amr, device };
+    sign_in::open(tx, app, call, account, proved).await.map(Tried::Right)
 }

@@ -11,11 +11,14 @@ use webauthn_rs::prelude::{
     AuthenticationResult, DiscoverableAuthentication, Passkey, PublicKeyCredential, WebauthnError,
 };
 
+use crate::address_limit::{self, Purpose};
 use crate::app::{App, Fault};
 use crate::challenges::{self, Asked, Kind};
+use crate::known_device;
 use crate::mfa::{self, invalid};
 use crate::passkeys::relying_party;
-use crate::sign_in::{self, Account};
+use crate::sign_in::{self, Account, Proved};
+use crate::suspicion::{self, Activity};
 
 /// How somebody who signs in by passkey proves who they are (RFC 8176): a key, a touch, and so two factors.
 pub(crate) const AMR: [&str; 3] = ["pop", "user", "mfa"];
@@ -35,21 +38,20 @@ pub async fn options(app: App, call: Call, _req: AskForPasskey) -> Outcome<AskFo
 /// Signs in.
 pub async fn verify(app: App, call: Call, req: SignInWithPasskey) -> Outcome<SignInWithPasskey> {
     let signed_in = sign_in(&app, &call, req).await;
-    let status = match &signed_in {
-        Ok(_) => "success",
-        Err(Fault::Refused(_)) => "failed",
-        Err(_) => return signed_in,
-    };
-    metrics::counter!("user_login_attempts_total", "status" => status).increment(1);
+    sign_in::count(&signed_in);
     signed_in
 }
 
 async fn sign_in(app: &App, call: &Call, req: SignInWithPasskey) -> Result<TokenPair, Fault> {
-    let (tx, account) = prove(app, call, req).await?;
+    address_limit::take(app, call, Purpose::SignIn).await?;
+    let device_token = req.device_token.clone();
+    let (mut tx, account) = prove(app, call, req).await?;
     if let Some(refused) = account.refusal(app) {
-        return Err(sign_in::refuse(tx, app, account.id, refused).await?);
+        return Err(sign_in::refuse(tx, app, call, &account, refused).await?);
     }
-    sign_in::open(tx, app, account, AMR.map(str::to_owned).to_vec()).await
+    let device = known_device::recognise_of(&mut tx, app, account.id, device_token.as_deref()).await?;
+    let proved = Proved { by: "passkey", amr: AMR.map(str::to_owned).to_vec(), device };
+    sign_in::open(tx, app, call, account, proved).await
 }
 
 /// Whose passkey answered a challenge. Each challenge is answered once, rightly or not. In the transaction that is
@@ -85,6 +87,8 @@ pub(crate) async fn prove(app: &App, call: &Call, req: SignInWithPasskey) -> Res
         Err(WebauthnError::CredentialPossibleCompromise) => {
             tracing::warn!(%user, passkey = %stored.id, "a passkey's counter went back: there may be a copy of it");
             mfa::count("passkey", "cloned");
+            suspicion::raise(&mut tx, app, &call.client, Activity::CopiedPasskey, account.id).await?;
+            tx.commit_followed().await?;
             return Err(IdentityRefusal::MfaInvalid.into());
         }
         Err(error) => {

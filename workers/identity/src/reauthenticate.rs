@@ -11,7 +11,7 @@ use crate::attempts::{self, Place};
 use crate::mfa::{self, invalid};
 use crate::password::Verdict;
 use crate::sign_in::{self, Account};
-use crate::{account, passkey_sign_in, refresh};
+use crate::{passkey_sign_in, refresh};
 
 /// Checks what was shown, all of it, and renews the pair. With a second factor on, a password alone is not enough, as
 /// at sign-in.
@@ -46,7 +46,7 @@ async fn by_password(app: &App, call: &Call, password: &str) -> Result<TokenPair
     .await?
     .ok_or(IdentityRefusal::UserNotFound)?;
     // the same counter as at sign-in: a stolen token is no way around it
-    let place = attempts::take(app, call, attempts::account(app, &account::normal(&known.email))).await?;
+    let place = attempts::take(app, call, attempts::account(app, &known.email)).await?;
     let verdict = app.hashing().verify(password, known.password_hash.as_deref(), app.time_left(call)).await;
     let renewed = match verdict {
         Ok(Verdict::Wrong) => {
@@ -155,7 +155,7 @@ async fn renew(
     )
     .execute(&mut *tx)
     .await?;
-    let pair = refresh::renew(&mut tx, app, sid).await?;
+    let pair = refresh::renew(&mut tx, app, call, sid).await?;
     tx.audit("session.reauthenticated", Some(caller.user), json!({ "sid": sid, "amr": amr })).await?;
     let pair = tx.commit(pair).await?;
     tracing::info!(user = %caller.user, %sid, "proved who they are again");

@@ -6,14 +6,17 @@ use lectern_core::{Call, Outcome, Tx};
 use lectern_subjects::Role;
 use lectern_subjects::id::{AuthSessionId, UserId};
 use lectern_subjects::identity::{IdentityRefusal, Refresh, SessionReuseDetected, TokenPair};
+use serde_json::json;
 use sqlx::{query, query_scalar};
 
 use crate::account;
 use crate::app::{App, Fault};
 use crate::auth_sessions::{self, Reason};
+use crate::letters::Language;
 use crate::mail::{self, Letter};
 use crate::revocation;
 use crate::signing_keys::KeyRing;
+use crate::suspicion::{self, Activity};
 use crate::tokens::{self, Bearer, Proof, RefreshHash};
 
 /// Renews a pair.
@@ -52,7 +55,7 @@ enum Exchanged {
 struct Presented {
     sid: AuthSessionId,
     user: UserId,
-    email: String,
+    locale: String,
     bearer: Bearer,
     is_active: bool,
     proof: Proof,
@@ -91,9 +94,9 @@ async fn exchange(app: &App, call: &Call, hash: &RefreshHash) -> Result<Exchange
         return Ok(Exchanged::Grace(pair));
     }
     if !consume(&mut tx, hash).await? {
-        return end_family(tx, app, &token).await;
+        return end_family(tx, app, call, &token).await;
     }
-    let pair = child_of(&mut tx, app, &ring, hash, &token).await?;
+    let pair = child_of(&mut tx, app, call, &ring, hash, &token).await?;
     Ok(Exchanged::Rotated(tx.commit(pair).await?))
 }
 
@@ -102,7 +105,12 @@ async fn exchange(app: &App, call: &Call, hash: &RefreshHash) -> Result<Exchange
 ///
 /// # Errors
 /// USER_1002, USER_1010, USER_1011 or USER_1202 when the session is not what it was.
-pub(crate) async fn renew(tx: &mut Tx, app: &App, sid: AuthSessionId) -> Result<TokenPair, Fault> {
+pub(crate) async fn renew(
+    tx: &mut Tx,
+    app: &App,
+    call: &Call,
+    sid: AuthSessionId,
+) -> Result<TokenPair, Fault> {
     let ring = app.key_ring().await?;
     let now = tx.now();
     let live = query_scalar!(
@@ -124,13 +132,14 @@ pub(crate) async fn renew(tx: &mut Tx, app: &App, sid: AuthSessionId) -> Result<
     }
     // nobody has shown the live token: the answer that it came in may still be lost, and asked for again
     let token = Presented { parent_hash: None, ..token };
-    child_of(tx, app, &ring, &hash, &token).await
+    child_of(tx, app, call, &ring, &hash, &token).await
 }
 
 /// The pair that follows a token which this transaction has consumed.
 async fn child_of(
     tx: &mut Tx,
     app: &App,
+    call: &Call,
     ring: &KeyRing,
     hash: &RefreshHash,
     token: &Presented,
@@ -138,16 +147,17 @@ async fn child_of(
     let (refresh_token, child) = tokens::new_refresh(app.vault()).map_err(Fault::Broken)?;
     let now = tx.now();
     let pair = tokens::pair(app, ring, &token.bearer, token.sid, &token.proof, refresh_token, now)?;
-    hand_down(tx, app, hash, token, &child, &pair).await?;
+    hand_down(tx, app, call, hash, token, &child, &pair).await?;
     Ok(pair)
 }
 
 async fn find(tx: &mut Tx, hash: &RefreshHash) -> Result<Option<Presented>, Fault> {
     let now = tx.now();
     let row = query!(
-        r#"SELECT s.sid AS "sid: AuthSessionId", u.id AS "user: UserId", u.email, u.role AS "role: Role",
+        r#"SELECT s.sid AS "sid: AuthSessionId", u.id AS "user: UserId", u.email, u.locale, u.role AS "role: Role",
                   u.roles AS "roles: Vec<Role>", u.is_verified, u.uv, u.is_active, s.expires_at_abs,
-                  COALESCE(s.auth_time, s.created_at) AS "auth_time!", s.amr, s.revoke_reason, t.expires_at, t.consumed_at, t.parent_hash,
+                  COALESCE(s.auth_time, s.created_at) AS "auth_time!", s.amr,
+                  s.revoke_reason, t.expires_at, t.consumed_at, t.parent_hash,
                   CASE WHEN t.grace_until > $2 AND t.child_used_at IS NULL THEN t.grace_pair_sealed END AS grace
            FROM identity.refresh_tokens t
            JOIN identity.auth_sessions s ON s.sid = t.sid
@@ -161,9 +171,10 @@ async fn find(tx: &mut Tx, hash: &RefreshHash) -> Result<Option<Presented>, Faul
     Ok(row.map(|row| Presented {
         sid: row.sid,
         user: row.user,
-        email: row.email,
+        locale: row.locale,
         bearer: Bearer {
             user: row.user,
+            email: row.email,
             role: row.role,
             roles: row.roles,
             is_verified: row.is_verified,
@@ -218,6 +229,7 @@ async fn consume(tx: &mut Tx, hash: &RefreshHash) -> Result<bool, sqlx::Error> {
 async fn hand_down(
     tx: &mut Tx,
     app: &App,
+    call: &Call,
     hash: &RefreshHash,
     token: &Presented,
     child: &RefreshHash,
@@ -255,10 +267,12 @@ async fn hand_down(
         .await?;
     }
     query!(
-        "UPDATE identity.auth_sessions SET last_seen_at = $2, expires_at_idle = $3 WHERE sid = $1",
+        "UPDATE identity.auth_sessions
+         SET last_seen_at = $2, expires_at_idle = $3, ip_last = COALESCE($4, ip_last) WHERE sid = $1",
         token.sid.0,
         now,
-        expires_at
+        expires_at,
+        call.client.address.map(|address| address.to_string())
     )
     .execute(&mut **tx)
     .await?;
@@ -266,13 +280,17 @@ async fn hand_down(
 }
 
 /// Reuse: ends the session, says so to followers and to the owner, once.
-async fn end_family(mut tx: Tx, app: &App, token: &Presented) -> Result<Exchanged, Fault> {
+async fn end_family(mut tx: Tx, app: &App, call: &Call, token: &Presented) -> Result<Exchanged, Fault> {
     let ended = auth_sessions::revoke(&mut tx, token.user, &[token.sid], Reason::Reuse).await?;
     if !ended.is_empty() {
         let version = account::next_version(&mut tx, token.user).await?;
         let fact = SessionReuseDetected { user_id: token.user, sid: token.sid };
         tx.announce(&fact, version).await?;
-        mail::queue(&mut tx, app, &Letter::reuse_detected(&token.email)).await?;
+        suspicion::raise(&mut tx, app, &call.client, Activity::RefreshReuse, token.user).await?;
+        // nobody knows who sent it: no actor
+        tx.audit("session.reuse_detected", Some(token.user), json!({ "sid": token.sid })).await?;
+        mail::queue(&mut tx, app, &Letter::reuse_detected(&token.bearer.email, Language::of(&token.locale)))
+            .await?;
     }
     tx.commit_followed().await?;
     Ok(Exchanged::Reused(token.user, token.sid))

@@ -4,11 +4,13 @@ use lectern_core::{Call, Outcome};
 use lectern_subjects::identity::{Message, ResendVerification};
 use sqlx::query;
 
+use crate::address_limit::{self, Purpose};
 use crate::app::App;
 use crate::{account, verification};
 
 /// Mails a new code to an address that waits for one. The answer never says whether there is such an address.
 pub async fn resend(app: App, call: Call, req: ResendVerification) -> Outcome<ResendVerification> {
+    address_limit::take(&app, &call, Purpose::Resend).await?;
     let mut tx = app.begin_patiently(&call).await?;
     let waiting = query!(
         r#"SELECT id AS "id: lectern_subjects::id::UserId", email FROM identity.users

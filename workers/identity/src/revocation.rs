@@ -68,6 +68,28 @@ pub(crate) async fn tell_claims(app: &App, user: UserId, uv: i64) -> Result<(), 
     forget_claims(app, user, uv).await.map_err(Fault::broken)
 }
 
+/// Tells the bucket all that it may not know yet of a user's sessions and claims, also of a time before that was answered
+/// with 503, and waits until it has it: nothing may be answered before.
+///
+/// # Errors
+/// COMMON_0010 when the bucket did not take it: the sweep will tell it again.
+pub(crate) async fn tell_all_of(app: &App, user: UserId) -> Result<(), Fault> {
+    let claims = query_scalar!("SELECT uv FROM identity.pending_claims WHERE user_id = $1", user.0)
+        .fetch_optional(app.pool())
+        .await?;
+    if let Some(uv) = claims {
+        tell_claims(app, user, uv).await?;
+    }
+    let sids = query_scalar!(
+        r#"SELECT p.sid AS "sid: AuthSessionId" FROM identity.pending_revocations p
+           JOIN identity.auth_sessions s ON s.sid = p.sid WHERE s.user_id = $1"#,
+        user.0
+    )
+    .fetch_all(app.pool())
+    .await?;
+    tell(app, &sids).await
+}
+
 async fn forget_claims(app: &App, user: UserId, uv: i64) -> Result<(), sqlx::Error> {
     query!("DELETE FROM identity.pending_claims WHERE user_id = $1 AND uv <= $2", user.0, uv)
         .execute(app.pool())

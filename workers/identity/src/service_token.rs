@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use chrono::TimeDelta;
-use lectern_core::jwt::{AUDIENCE, Claims, ISSUER};
+use lectern_core::jwt::{self, AUDIENCE, Claims};
+use lectern_core::tx::audit_offline;
 use lectern_core::{Clock, Env};
 use lectern_subjects::Role;
 use lectern_subjects::id::{AuthSessionId, UserId};
+use serde_json::json;
 use sqlx::{Connection, PgPool, query, query_scalar};
 
+use crate::keys_rotate::SLACK;
 use crate::signing_keys;
 use crate::vault::Vault;
 
@@ -58,13 +61,24 @@ pub async fn issue_service_token(
     )
     .execute(&mut *tx)
     .await?;
+    let details =
+        json!({ "name": name, "principal": principal, "sid": sid, "roles": roles, "expires_at": now + life });
+    audit_offline(&mut tx, "identity", clock, "service_token.issued", None, details).await?;
+    // a key that is being replaced stays as long as this token lives; a rotation meanwhile waits for this transaction
+    query!(
+        "UPDATE identity.signing_keys SET retire_at = greatest(retire_at, $2) WHERE kid = $1 AND retire_at IS NOT NULL",
+        ring.kid(now)?,
+        now + life + SLACK
+    )
+    .execute(&mut *tx)
+    .await?;
     tx.commit().await?;
     let mut roles = roles.to_vec();
     roles.push(Role::Service);
     roles.sort_unstable();
     roles.dedup();
     let claims = Claims {
-        iss: ISSUER.to_owned(),
+        iss: jwt::issuer(env)?,
         aud: AUDIENCE.to_owned(),
         sub: principal,
         sid,
@@ -80,6 +94,8 @@ pub async fn issue_service_token(
         uv: 1,
         auth_time: now.timestamp(),
         amr: Vec::new(),
+        acr: None,
+        email: None,
     };
     ring.sign(&claims, now)
 }
@@ -91,6 +107,8 @@ pub async fn issue_service_token(
 /// When the database is away.
 pub async fn revoke_service_tokens(pool: &PgPool, name: &str, clock: &Clock) -> anyhow::Result<u64> {
     let now = clock.now();
+    let mut connection = pool.acquire().await?;
+    let mut tx = connection.begin().await?;
     let ended = query!(
         "WITH ended AS (
              UPDATE identity.auth_sessions s SET revoked_at = $2, revoke_reason = 'admin'
@@ -102,7 +120,11 @@ pub async fn revoke_service_tokens(pool: &PgPool, name: &str, clock: &Clock) -> 
         name,
         now
     )
-    .execute(pool)
-    .await?;
-    Ok(ended.rows_affected())
+    .execute(&mut *tx)
+    .await?
+    .rows_affected();
+    let details = json!({ "name": name, "ended": ended });
+    audit_offline(&mut tx, "identity", clock, "service_token.revoked", None, details).await?;
+    tx.commit().await?;
+    Ok(ended)
 }

@@ -4,8 +4,17 @@ use std::path::PathBuf;
 
 use chrono::TimeDelta;
 use lectern_core::Env;
-use lectern_core::config::{ConfigError, Setting};
-use webauthn_rs::prelude::{Url, Webauthn, WebauthnBuilder};
+use lectern_core::config::{ConfigError, NATS_URL, Setting};
+use webauthn_rs::prelude::Webauthn;
+
+use crate::auth_sessions::WhenFull;
+use crate::erasure::Eraser;
+use crate::password::Profile;
+use crate::rate::{Limit, Rate};
+use crate::relying_party::{self, PASSKEYS, RP_ID, RP_ORIGINS};
+use crate::smtp::{
+    EMAIL_FROM, SMTP_CA_FILE, SMTP_HOST, SMTP_PASSWORD, SMTP_PORT, SMTP_TLS, SMTP_USER, SmtpSettings,
+};
 
 /// The environment that the process runs in; declared by the process.
 const ENVIRONMENT: Setting = Setting {
@@ -21,11 +30,17 @@ pub(crate) const KEK: Setting = Setting {
     secret: true,
     help: "key-encryption key of identity: 32 bytes, base64",
 };
+const ERASER_NKEY: Setting = Setting {
+    name: "IDENTITY_ERASER_NKEY",
+    default: None,
+    secret: true,
+    help: "nkey seed of the broker's user that may delete messages, used while a person is erased; from the secrets file",
+};
 const MAILBOX_FILE: Setting = Setting {
     name: "MAILBOX_FILE",
     default: None,
     secret: false,
-    help: "file that letters are appended to as JSON lines (development); without it letters stay queued",
+    help: "file that letters are appended to as JSON lines (development); without it and SMTP_HOST letters stay queued",
 };
 const ACCESS_MINUTES: Setting = Setting {
     name: "JWT_ACCESS_TOKEN_EXPIRE_MINUTES",
@@ -55,7 +70,37 @@ const MAX_SESSIONS: Setting = Setting {
     name: "MAX_SESSIONS_PER_USER",
     default: Some("5"),
     secret: false,
-    help: "auth sessions of one user; the next sign-in ends the oldest. 0 to 1000, 0: no limit",
+    help: "auth sessions of one user; SESSION_LIMIT_POLICY says what the next sign-in does. 0 to 1000, 0: no limit",
+};
+const SESSION_LIMIT_POLICY: Setting = Setting {
+    name: "SESSION_LIMIT_POLICY",
+    default: Some("evict_oldest"),
+    secret: false,
+    help: "what a sign-in does when the user has all the sessions it may have: evict_oldest ends one, reject is refused",
+};
+const LOGIN_RATE: Setting = Setting {
+    name: "LOGIN_RATE",
+    default: Some("5/m"),
+    secret: false,
+    help: "sign-ins of one client address, successful ones too: N/s, N/m, N/h or N/d with N from 1 to 1000, or off",
+};
+const REGISTER_RATE: Setting = Setting {
+    name: "REGISTER_RATE",
+    default: Some("3/h"),
+    secret: false,
+    help: "sign-ups of one client address, written like LOGIN_RATE",
+};
+const LETTER_RATE: Setting = Setting {
+    name: "LETTER_RATE",
+    default: Some("5/h"),
+    secret: false,
+    help: "letters of each kind (forgotten password, verification code) that one client address may ask for, written like LOGIN_RATE",
+};
+const PUBLIC_URL: Setting = Setting {
+    name: "PUBLIC_URL",
+    default: Some("http://127.0.0.1:3000"),
+    secret: false,
+    help: "where people find the site, without a slash at the end; links in letters begin with it",
 };
 const STEP_UP_SECONDS: Setting = Setting {
     name: "STEP_UP_MAX_AGE_SECONDS",
@@ -68,24 +113,6 @@ const TWO_FACTOR: Setting = Setting {
     default: Some("false"),
     secret: false,
     help: "true: users may have sign-in ask for a code of their authenticator app; false: nobody is asked, the requests are not there",
-};
-const PASSKEYS: Setting = Setting {
-    name: "PASSKEYS_ENABLED",
-    default: Some("false"),
-    secret: false,
-    help: "true: users may sign in with passkeys (WebAuthn); false: the requests are not there",
-};
-const RP_ID: Setting = Setting {
-    name: "WEBAUTHN_RP_ID",
-    default: Some("localhost"),
-    secret: false,
-    help: "the domain that passkeys are bound to; changing it makes all of them useless",
-};
-const RP_ORIGINS: Setting = Setting {
-    name: "WEBAUTHN_ORIGINS",
-    default: Some("http://localhost:3000"),
-    secret: false,
-    help: "origins of the pages that ask for passkeys, separated by commas, within that domain; https in staging and production",
 };
 const MAX_ATTEMPTS: Setting = Setting {
     name: "MAX_LOGIN_ATTEMPTS",
@@ -105,11 +132,41 @@ const REQUIRES_VERIFIED: Setting = Setting {
     secret: false,
     help: "true or false; absent: true in staging and production, false in development and test",
 };
+const TOKEN_CLAIM_EMAIL: Setting = Setting {
+    name: "TOKEN_CLAIM_EMAIL",
+    default: Some("false"),
+    secret: false,
+    help: "true puts the e-mail address into access tokens, as seed 001 has it; whoever sees a token then sees the address",
+};
+const ROLE_ON_REGISTER: Setting = Setting {
+    name: "ALLOW_ROLE_ON_REGISTER",
+    default: Some("false"),
+    secret: false,
+    help: "true lets anyone choose their role at sign-up, as seed 004 has it; only in development and test",
+};
 const FIXED_CODE: Setting = Setting {
     name: "EMAIL_VERIFICATION_FIXED_CODE",
     default: None,
     secret: false,
     help: "six digits that every verification code is, only where ENVIRONMENT=test; absent: 123456 there, random elsewhere",
+};
+const PASSWORD_PROFILE: Setting = Setting {
+    name: "PASSWORD_PROFILE",
+    default: Some("seed"),
+    secret: false,
+    help: "rules of new passwords: seed (upper and lower case, digit, symbol) or nist (length alone); both refuse common ones",
+};
+const PASSWORD_HISTORY_SIZE: Setting = Setting {
+    name: "PASSWORD_HISTORY_SIZE",
+    default: Some("5"),
+    secret: false,
+    help: "a new password is none of this many last ones, the present one included, 0 to 24; 0: it may be any",
+};
+const ENABLE_PASSWORD_HISTORY: Setting = Setting {
+    name: "ENABLE_PASSWORD_HISTORY",
+    default: Some("true"),
+    secret: false,
+    help: "true or false; false is PASSWORD_HISTORY_SIZE=0",
 };
 const ARGON2_M_KIB: Setting = Setting {
     name: "ARGON2_M_KIB",
@@ -139,12 +196,25 @@ const HASH_POOL_SIZE: Setting = Setting {
 /// The settings of this worker.
 pub const SETTINGS: &[Setting] = &[
     KEK,
+    ERASER_NKEY,
     MAILBOX_FILE,
+    SMTP_HOST,
+    SMTP_PORT,
+    SMTP_USER,
+    SMTP_PASSWORD,
+    SMTP_TLS,
+    SMTP_CA_FILE,
+    EMAIL_FROM,
+    PUBLIC_URL,
     ACCESS_MINUTES,
     REFRESH_DAYS,
     ABSOLUTE_DAYS,
     GRACE_SECONDS,
     MAX_SESSIONS,
+    SESSION_LIMIT_POLICY,
+    LOGIN_RATE,
+    REGISTER_RATE,
+    LETTER_RATE,
     STEP_UP_SECONDS,
     TWO_FACTOR,
     PASSKEYS,
@@ -153,7 +223,12 @@ pub const SETTINGS: &[Setting] = &[
     MAX_ATTEMPTS,
     LOCKOUT_MINUTES,
     REQUIRES_VERIFIED,
+    TOKEN_CLAIM_EMAIL,
+    ROLE_ON_REGISTER,
     FIXED_CODE,
+    PASSWORD_PROFILE,
+    PASSWORD_HISTORY_SIZE,
+    ENABLE_PASSWORD_HISTORY,
     ARGON2_M_KIB,
     ARGON2_T,
     ARGON2_P,
@@ -163,12 +238,20 @@ pub const SETTINGS: &[Setting] = &[
 /// The settings in force.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
+    pub eraser: Eraser,
     pub mailbox: Option<PathBuf>,
+    pub smtp: Option<SmtpSettings>,
+    /// Without a slash at the end.
+    pub public_url: String,
     pub access_life: TimeDelta,
     pub idle_life: TimeDelta,
     pub absolute_life: TimeDelta,
     pub grace: TimeDelta,
     pub max_sessions: Option<i64>,
+    pub when_full: WhenFull,
+    pub login_rate: Option<Rate>,
+    pub register_rate: Option<Rate>,
+    pub letter_rate: Option<Rate>,
     /// An older proof of who asks does not do for what changes an account's safety.
     pub step_up: TimeDelta,
     pub two_factor: bool,
@@ -177,7 +260,13 @@ pub(crate) struct Settings {
     pub max_attempts: i32,
     pub lockout: TimeDelta,
     pub requires_verified_email: bool,
+    pub issuer: String,
+    pub email_in_token: bool,
+    pub role_on_register: bool,
     pub fixed_code: Option<String>,
+    pub password_profile: Profile,
+    /// How many last passwords a new one must not be; 0: any will do.
+    pub password_history: i64,
     pub argon2: argon2::Params,
     pub hash_pool: usize,
 }
@@ -188,23 +277,42 @@ impl Settings {
         let environment = env.require(&ENVIRONMENT)?;
         let guarded = matches!(environment, "staging" | "production");
         let max_sessions = within(env, &MAX_SESSIONS, 0..=1000)?;
+        let smtp = SmtpSettings::read(env, guarded)?;
         Ok(Settings {
+            eraser: Eraser {
+                nats_url: env.require(&NATS_URL)?.to_owned(),
+                nkey: env.get(&ERASER_NKEY).map(str::to_owned),
+            },
             mailbox: env.get(&MAILBOX_FILE).map(PathBuf::from),
+            public_url: public_url(env, guarded && smtp.is_some())?,
+            smtp,
             access_life: TimeDelta::minutes(within(env, &ACCESS_MINUTES, 1..=1440)?),
             idle_life: TimeDelta::days(within(env, &REFRESH_DAYS, 1..=365)?),
             absolute_life: TimeDelta::days(within(env, &ABSOLUTE_DAYS, 1..=365)?),
             grace: TimeDelta::seconds(within(env, &GRACE_SECONDS, 0..=60)?),
             max_sessions: (max_sessions > 0).then_some(max_sessions),
+            when_full: env.parse(&SESSION_LIMIT_POLICY)?,
+            login_rate: rate(env, &LOGIN_RATE)?,
+            register_rate: rate(env, &REGISTER_RATE)?,
+            letter_rate: rate(env, &LETTER_RATE)?,
             step_up: TimeDelta::seconds(within(env, &STEP_UP_SECONDS, 1..=86_400)?),
             two_factor: env.parse(&TWO_FACTOR)?,
-            relying_party: relying_party(env, guarded)?,
+            relying_party: relying_party::read(env, guarded)?,
             max_attempts: within(env, &MAX_ATTEMPTS, 1..=100)?,
             lockout: TimeDelta::minutes(within(env, &LOCKOUT_MINUTES, 1..=1440)?),
             requires_verified_email: match env.get(&REQUIRES_VERIFIED) {
                 Some(_) => env.parse(&REQUIRES_VERIFIED)?,
                 None => guarded,
             },
+            issuer: lectern_core::jwt::issuer(env)?,
+            email_in_token: env.parse(&TOKEN_CLAIM_EMAIL)?,
+            role_on_register: role_on_register(env, guarded)?,
             fixed_code: fixed_code(env, environment)?,
+            password_profile: env.parse(&PASSWORD_PROFILE)?,
+            password_history: match env.parse(&ENABLE_PASSWORD_HISTORY)? {
+                true => within(env, &PASSWORD_HISTORY_SIZE, 0..=24)?,
+                false => 0,
+            },
             argon2: argon2_params(env, guarded)?,
             hash_pool: match env.get(&HASH_POOL_SIZE) {
                 Some(_) => within(env, &HASH_POOL_SIZE, 1..=256)?,
@@ -214,29 +322,18 @@ impl Settings {
     }
 }
 
-/// Who passkeys are made for and signed by.
-fn relying_party(env: &Env, guarded: bool) -> Result<Option<Webauthn>, ConfigError> {
-    if !env.parse::<bool>(&PASSKEYS)? {
-        return Ok(None);
+fn rate(env: &Env, setting: &Setting) -> Result<Option<Rate>, ConfigError> {
+    let Limit(rate) = env.parse(setting)?;
+    Ok(rate)
+}
+
+/// Identity spec C2: where it matters nobody makes themselves an admin.
+fn role_on_register(env: &Env, guarded: bool) -> Result<bool, ConfigError> {
+    let allowed = env.parse(&ROLE_ON_REGISTER)?;
+    if allowed && guarded {
+        return Err(ConfigError::new(ROLE_ON_REGISTER.name, "is allowed only in development and test"));
     }
-    let wrong = |reason: String| ConfigError::new(RP_ORIGINS.name, reason);
-    let mut origins = Vec::new();
-    for origin in env.require(&RP_ORIGINS)?.split(',') {
-        let origin = Url::parse(origin.trim()).map_err(|error| wrong(format!("{origin}: {error}")))?;
-        if guarded && origin.scheme() != "https" {
-            return Err(wrong(format!("{origin} is not https")));
-        }
-        // it checks the first origin only, so each is checked as a first one
-        WebauthnBuilder::new(env.require(&RP_ID)?, &origin)
-            .map_err(|_| wrong(format!("{origin} is not within {}", RP_ID.name)))?;
-        origins.push(origin);
-    }
-    let (first, rest) = origins.split_first().ok_or_else(|| wrong("at least one".to_owned()))?;
-    let mut builder = WebauthnBuilder::new(env.require(&RP_ID)?, first).map_err(|e| wrong(e.to_string()))?;
-    for origin in rest {
-        builder = builder.append_allowed_origin(origin);
-    }
-    builder.rp_name("Lectern").build().map(Some).map_err(|error| wrong(error.to_string()))
+    Ok(allowed)
 }
 
 /// Identity spec C24: a code that everyone knows exists in tests only; anywhere else the start is refused.
@@ -253,6 +350,22 @@ fn fixed_code(env: &Env, environment: &str) -> Result<Option<String>, ConfigErro
     }
 }
 
+/// Links that leave the machine in production go to a site that nobody can listen in on.
+fn public_url(env: &Env, to_customers: bool) -> Result<String, ConfigError> {
+    let url = env.require(&PUBLIC_URL)?.trim_end_matches('/');
+    let site = match url.strip_prefix("https://") {
+        None if to_customers => None,
+        None => url.strip_prefix("http://"),
+        site => site,
+    };
+    let is_good =
+        |site: &str| !site.is_empty() && !site.contains(|c: char| c.is_whitespace() || "#?\"<>".contains(c));
+    match site {
+        Some(site) if is_good(site) => Ok(url.to_owned()),
+        _ => Err(ConfigError::new(PUBLIC_URL.name, format!("{url:?}: not good here; {}", PUBLIC_URL.help))),
+    }
+}
+
 fn argon2_params(env: &Env, guarded: bool) -> Result<argon2::Params, ConfigError> {
     let lanes: u32 = within(env, &ARGON2_P, 1..=4)?;
     // OWASP's lightest recommended memory is 7 MiB
@@ -263,7 +376,11 @@ fn argon2_params(env: &Env, guarded: bool) -> Result<argon2::Params, ConfigError
         .map_err(|error| ConfigError::new(ARGON2_M_KIB.name, error.to_string()))
 }
 
-fn within<T>(env: &Env, setting: &Setting, range: std::ops::RangeInclusive<T>) -> Result<T, ConfigError>
+pub(crate) fn within<T>(
+    env: &Env,
+    setting: &Setting,
+    range: std::ops::RangeInclusive<T>,
+) -> Result<T, ConfigError>
 where
     T: std::str::FromStr + PartialOrd + std::fmt::Display,
     T::Err: std::fmt::Display,
@@ -312,28 +429,56 @@ mod tests {
             (REQUIRES_VERIFIED.name, "perhaps"),
             (STEP_UP_SECONDS.name, "0"),
             (TWO_FACTOR.name, "sometimes"),
+            (LOGIN_RATE.name, "5"),
+            (REGISTER_RATE.name, "0/h"),
+            (SESSION_LIMIT_POLICY.name, "evict"),
+            (PASSWORD_PROFILE.name, "strict"),
+            (PASSWORD_HISTORY_SIZE.name, "25"),
+            (PUBLIC_URL.name, "lectern.example"),
+            (PUBLIC_URL.name, "https://"),
         ] {
             assert_eq!(read(&[(name, value)]).unwrap_err().name, name);
         }
     }
 
     #[test]
-    fn passkeys_need_origins_within_their_domain_and_https_where_it_matters() {
-        let with = |pairs: &[(&str, &str)]| {
-            let mut all = vec![(PASSKEYS.name, "true")];
-            all.extend(pairs);
-            read(&all)
-        };
-        assert!(read(&[]).unwrap().relying_party.is_none());
-        assert!(with(&[]).unwrap().relying_party.is_some());
-        let two = (RP_ORIGINS.name, "https://learn.example.com, https://example.com");
-        let made = with(&[("ENVIRONMENT", "production"), (RP_ID.name, "example.com"), two]).unwrap();
-        assert_eq!(made.relying_party.unwrap().get_allowed_origins().len(), 2);
-        for origins in ["https://example.com,https://example.org", "https://badexample.com", "nonsense", ""] {
-            let refused = with(&[(RP_ID.name, "example.com"), (RP_ORIGINS.name, origins)]).unwrap_err();
-            assert_eq!(refused.name, RP_ORIGINS.name, "{origins}");
+    fn i077_password_history_is_five_and_can_be_switched_off() {
+        assert_eq!(read(&[]).unwrap().password_history, 5);
+        assert_eq!(read(&[("PASSWORD_HISTORY_SIZE", "24")]).unwrap().password_history, 24);
+        assert_eq!(read(&[("ENABLE_PASSWORD_HISTORY", "false")]).unwrap().password_history, 0);
+    }
+
+    #[test]
+    fn links_to_customers_are_https() {
+        let smtp = [("SMTP_HOST", "mail.example.org"), ("EMAIL_FROM", "no-reply@example.org")];
+        let with = |more: &[(&'static str, &'static str)]| read(&[&smtp, more].concat());
+        assert_eq!(with(&[]).unwrap().public_url, "http://127.0.0.1:3000");
+        assert_eq!(with(&[("ENVIRONMENT", "production")]).unwrap_err().name, PUBLIC_URL.name);
+        let site = [("ENVIRONMENT", "production"), ("PUBLIC_URL", "https://learn.example/")];
+        assert_eq!(with(&site).unwrap().public_url, "https://learn.example");
+    }
+
+    #[test]
+    fn c2_a_role_of_ones_own_choosing_is_for_development_and_test() {
+        let read_in = |environment| read(&[("ENVIRONMENT", environment), (ROLE_ON_REGISTER.name, "true")]);
+        assert!(
+            read_in("development").unwrap().role_on_register && read_in("test").unwrap().role_on_register
+        );
+        assert!(!read(&[]).unwrap().role_on_register);
+        for environment in ["staging", "production"] {
+            assert_eq!(read_in(environment).unwrap_err().name, ROLE_ON_REGISTER.name);
         }
-        assert_eq!(with(&[("ENVIRONMENT", "production")]).unwrap_err().name, RP_ORIGINS.name);
+    }
+
+    #[test]
+    fn an_issuer_is_a_name_or_a_url_that_documents_can_hang_from() {
+        for good in ["lectern", "https://learn.example.org", "http://127.0.0.1:3000/base"] {
+            assert_eq!(read(&[("JWT_ISSUER", good)]).unwrap().issuer, good);
+        }
+        for bad in ["https://learn.example.org/", "https://a.org?x", "urn:a", "two words", "https://a.org#b"]
+        {
+            assert_eq!(read(&[("JWT_ISSUER", bad)]).unwrap_err().name, "JWT_ISSUER", "{bad}");
+        }
     }
 
     #[test]

@@ -1,15 +1,16 @@
 //! What every sign-in ends with, however somebody proved who they are: one transaction that opens the session.
 
-use lectern_core::Tx;
+use lectern_core::{Call, Tx};
 use lectern_subjects::Role;
 use lectern_subjects::id::UserId;
-use lectern_subjects::identity::{IdentityRefusal, TokenPair, UserLoggedIn};
-use sqlx::query;
+use lectern_subjects::identity::{IdentityRefusal, LoginAction, TokenPair, UserLoggedIn};
+use serde_json::json;
+use sqlx::{query, query_scalar};
 
 use crate::app::{App, Fault};
-use crate::auth_sessions;
-use crate::revocation;
+use crate::known_device::{self, KnownDevice};
 use crate::tokens::{self, Bearer, Proof};
+use crate::{address_limit, attempts, auth_sessions, login_history, revocation, suspicion};
 
 /// An account that signs in, its row locked.
 pub(crate) struct Account {
@@ -57,40 +58,58 @@ impl Account {
     }
 }
 
+/// How somebody has proved who they are, completely.
+pub(crate) struct Proved {
+    /// What finished the sign-in, as the audit record says it: `password`, `code` or `passkey`.
+    pub by: &'static str,
+    /// Authentication methods (RFC 8176).
+    pub amr: Vec<String>,
+    /// The device of this account from which it comes, if it is known.
+    pub device: Option<KnownDevice>,
+}
+
 /// Opens the session, commits, and answers its first pair.
+///
+/// # Errors
+/// USER_1203.
 pub(crate) async fn open(
     mut tx: Tx,
     app: &App,
+    call: &Call,
     account: Account,
-    amr: Vec<String>,
+    proved: Proved,
 ) -> Result<TokenPair, Fault> {
     let ring = app.key_ring().await?;
-    let (user, now) = (account.id, tx.now());
+    let (user, now, client) = (account.id, tx.now(), &call.client);
     tx.set_actor(Some(user));
     let ended = auth_sessions::make_room(&mut tx, app, user).await?;
     let (refresh_token, refresh_hash) = tokens::new_refresh(app.vault()).map_err(Fault::Broken)?;
-    let proof = Proof { at: now, amr };
-    let sid = auth_sessions::open(&mut tx, app, user, &proof, refresh_hash).await?;
-    let version = query!(
+    let proof = Proof { at: now, amr: proved.amr };
+    let sid = auth_sessions::open(&mut tx, app, user, &proof, refresh_hash, client).await?;
+    let version = query_scalar!(
         "UPDATE identity.users SET last_login_at = $2, version = version + 1 WHERE id = $1 RETURNING version",
         user.0,
         now
     )
     .fetch_one(&mut *tx)
-    .await?
-    .version;
-    record(&mut tx, app, Some(user), None).await?;
+    .await?;
+    login_history::record(&mut tx, app, client, LoginAction::Login, Some(user), None).await?;
     tx.announce(&UserLoggedIn { user_id: user, sid, timestamp: now }, version).await?;
+    suspicion::signed_in(&mut tx, app, client, user, sid, proved.device.is_some()).await?;
+    let device_token = known_device::remember(&mut tx, app, user, proved.device).await?;
+    let details = json!({ "by": proved.by, "sid": sid, "sessions_ended": ended });
+    tx.audit("user.logged_in", Some(user), details).await?;
     let bearer = Bearer {
         user,
+        email: account.email,
         role: account.role,
         roles: account.roles,
         is_verified: account.is_verified,
         uv: account.uv,
     };
     let pair = tokens::pair(app, &ring, &bearer, sid, &proof, refresh_token, now)?;
-    let pair = tx.commit(pair).await?;
-    tracing::info!(%user, %sid, "signed in");
+    let pair = tx.commit(TokenPair { device_token: Some(device_token), ..pair }).await?;
+    tracing::info!(%user, %sid, by = proved.by, "signed in");
     // the new session stands whether or not the bucket takes the end of the old one now: the sweep tells it again
     if revocation::tell(app, &ended).await.is_err() {
         tracing::warn!(%user, "an evicted session's tokens live until its revocation is told");
@@ -102,35 +121,48 @@ pub(crate) async fn open(
 pub(crate) async fn refuse(
     mut tx: Tx,
     app: &App,
-    user: UserId,
+    call: &Call,
+    account: &Account,
     (refusal, reason): (IdentityRefusal, &'static str),
 ) -> Result<Fault, Fault> {
-    record(&mut tx, app, Some(user), Some(reason)).await?;
+    record_failure(&mut tx, app, call, account.id, &account.email, reason).await?;
     tx.commit_followed().await?;
     failed(reason);
     Ok(refusal.into())
 }
 
-/// A line of the login history.
-pub(crate) async fn record(
+/// Writes a refused sign-in of an account into its history, and announces it.
+pub(crate) async fn record_failure(
     tx: &mut Tx,
     app: &App,
-    user: Option<UserId>,
-    failure_reason: Option<&str>,
-) -> Result<(), sqlx::Error> {
-    let (id, now): (uuid::Uuid, _) = (app.new_id(), tx.now());
-    query!(
-        "INSERT INTO identity.login_history (id, user_id, action, success, failure_reason, created_at)
-         VALUES ($1, $2, 'login', $3, $4, $5)",
-        id,
-        user.map(|user| user.0),
-        failure_reason.is_none(),
-        failure_reason,
-        now
-    )
-    .execute(&mut **tx)
-    .await
-    .map(drop)
+    call: &Call,
+    user: UserId,
+    email: &str,
+    reason: &'static str,
+) -> Result<(), Fault> {
+    login_history::record(tx, app, &call.client, LoginAction::Login, Some(user), Some(reason)).await?;
+    let account = attempts::account(app, email);
+    suspicion::sign_in_failed(tx, app, &call.client, account, Some(user), reason).await
+}
+
+/// Counts a sign-in by what came of it.
+pub(crate) fn count(outcome: &Result<TokenPair, Fault>) {
+    let status = match outcome {
+        Ok(_) => "success",
+        // half of a sign-in is neither, and who has too many sessions proved who they are (identity spec C25)
+        Err(Fault::Refused(refused))
+            if matches!(refused.refusal, IdentityRefusal::MfaRequired | IdentityRefusal::TooManySessions) =>
+        {
+            return;
+        }
+        Err(Fault::Refused(_)) => "failed",
+        Err(fault) if address_limit::is_refusal(fault) => {
+            failed("rate_limited");
+            "rate_limited"
+        }
+        Err(_) => return,
+    };
+    metrics::counter!("user_login_attempts_total", "status" => status).increment(1);
 }
 
 /// Counts a refused sign-in.

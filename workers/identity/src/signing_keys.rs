@@ -7,11 +7,12 @@ use anyhow::{Context, anyhow};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
-use lectern_core::jwt::{self, Claims};
+use lectern_core::jwt::{self, BadToken, Claims};
 use lectern_core::{Call, Clock, Outcome};
 use lectern_subjects::identity::{GetJwks, Jwk, Jwks};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use sqlx::{PgPool, query};
+use uuid::Uuid;
 
 use crate::app::{App, Fault};
 use crate::vault::Vault;
@@ -75,8 +76,27 @@ impl SigningKeys {
 impl KeyRing {
     /// Signs with the newest key that has begun to sign.
     pub fn sign(&self, claims: &Claims, now: DateTime<Utc>) -> anyhow::Result<String> {
-        let key = self.keys.iter().find(|key| key.not_before <= now).context("no signing key is in force")?;
+        let key = self.signer(now)?;
         Ok(jwt::sign(claims, &key.kid, &key.pkcs8)?)
+    }
+
+    /// Verifies an access token by the keys in force, everything but revocation.
+    ///
+    /// # Errors
+    /// [`BadToken`].
+    pub fn verify(&self, token: &str, issuer: &str) -> Result<Claims, BadToken> {
+        let kid = jwt::key_id(token)?;
+        let key = self.keys.iter().find(|key| key.kid == kid).ok_or(BadToken::UnknownKey)?;
+        jwt::verify(token, &jwt::public_key(&URL_SAFE_NO_PAD.encode(&key.public))?, issuer)
+    }
+
+    /// The id of the key that signs at this moment.
+    pub fn kid(&self, now: DateTime<Utc>) -> anyhow::Result<&str> {
+        Ok(&self.signer(now)?.kid)
+    }
+
+    fn signer(&self, now: DateTime<Utc>) -> anyhow::Result<&Key> {
+        self.keys.iter().find(|key| key.not_before <= now).context("no signing key is in force")
     }
 
     fn jwks(&self) -> Jwks {
@@ -117,27 +137,44 @@ async fn stored(pool: &PgPool, vault: &Vault, now: DateTime<Utc>) -> anyhow::Res
     Ok(KeyRing { keys: keys.collect::<anyhow::Result<_>>()? })
 }
 
+/// A key that is not stored yet.
+pub(crate) struct NewKey {
+    pub kid: Uuid,
+    /// PKCS#8, sealed.
+    pub private_sealed: Vec<u8>,
+    pub public: Vec<u8>,
+}
+
+impl NewKey {
+    /// # Errors
+    /// When the system gives no random bytes.
+    pub fn make(vault: &Vault, clock: &Clock) -> anyhow::Result<NewKey> {
+        let pkcs8 = Ed25519KeyPair::generate_pkcs8(&ring::rand::SystemRandom::new())
+            .map_err(|_| anyhow!("the system gives no random bytes"))?;
+        let pair = Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).map_err(|e| anyhow!("a new key: {e}"))?;
+        let kid = clock.new_id();
+        let private_sealed = vault.seal(&place(&kid.to_string()), pkcs8.as_ref())?;
+        Ok(NewKey { kid, private_sealed, public: pair.public_key().as_ref().to_vec() })
+    }
+}
+
 /// Makes the first key. Of processes that do so together one wins, by the constraint, and all then read the winner's.
 async fn make_first(pool: &PgPool, vault: &Vault, clock: &Clock) -> anyhow::Result<()> {
-    let pkcs8 = Ed25519KeyPair::generate_pkcs8(&ring::rand::SystemRandom::new())
-        .map_err(|_| anyhow!("the system gives no random bytes"))?;
-    let pair = Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).map_err(|e| anyhow!("a new key: {e}"))?;
-    let kid = clock.new_id().to_string();
-    let sealed = vault.seal(&place(&kid), pkcs8.as_ref())?;
+    let NewKey { kid, private_sealed, public } = NewKey::make(vault, clock)?;
     let made = query!(
         "INSERT INTO identity.signing_keys
              (kid, generation, alg, private_sealed, public_key, created_at, not_before)
          VALUES ($1, 1, 'EdDSA', $2, $3, $4, $4)
          ON CONFLICT (generation) DO NOTHING",
-        kid,
-        sealed,
-        pair.public_key().as_ref(),
+        kid.to_string(),
+        private_sealed,
+        public,
         clock.now(),
     )
     .execute(pool)
     .await?;
     if made.rows_affected() == 1 {
-        tracing::info!(kid, "made the first signing key");
+        tracing::info!(%kid, "made the first signing key");
     }
     Ok(())
 }

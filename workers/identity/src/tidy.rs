@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use sqlx::query;
 
 use crate::app::App;
-use crate::{attempts, totp};
+use crate::{address_limit, attempts, suspicion, totp};
 
 /// How often.
 pub(crate) const PACE: Duration = Duration::from_secs(60);
@@ -17,6 +17,8 @@ const SESSIONS_KEPT: TimeDelta = TimeDelta::days(7);
 pub async fn tidy(app: App) -> anyhow::Result<()> {
     let now = app.now();
     attempts::forget(&app, now).await?;
+    address_limit::forget(&app, now).await?;
+    suspicion::forget(&app, now).await?;
     query!(
         "UPDATE identity.refresh_tokens SET grace_pair_sealed = NULL
          WHERE grace_until < $1 AND grace_pair_sealed IS NOT NULL",
@@ -27,6 +29,14 @@ pub async fn tidy(app: App) -> anyhow::Result<()> {
     query!(
         "DELETE FROM identity.email_codes WHERE id IN (
              SELECT id FROM identity.email_codes WHERE expires_at < $1 ORDER BY expires_at LIMIT 1000)",
+        now - TimeDelta::days(1)
+    )
+    .execute(app.pool())
+    .await?;
+    // a link that is used up or too old still counts for the hour's limit
+    query!(
+        "DELETE FROM identity.password_resets WHERE hash IN (
+             SELECT hash FROM identity.password_resets WHERE expires_at < $1 ORDER BY expires_at LIMIT 1000)",
         now - TimeDelta::days(1)
     )
     .execute(app.pool())
@@ -54,6 +64,9 @@ pub async fn tidy(app: App) -> anyhow::Result<()> {
     )
     .execute(app.pool())
     .await?;
+    query!("DELETE FROM identity.signing_keys WHERE retire_at < $1", now - TimeDelta::days(1))
+        .execute(app.pool())
+        .await?;
     query!(
         "DELETE FROM identity.auth_sessions WHERE sid IN (
              SELECT sid FROM identity.auth_sessions WHERE expires_at_abs < $1 ORDER BY expires_at_abs LIMIT 1000)",

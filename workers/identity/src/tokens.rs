@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
-use lectern_core::jwt::{AUDIENCE, Claims, ISSUER};
+use lectern_core::jwt::{AUDIENCE, Claims};
 use lectern_subjects::Role;
 use lectern_subjects::id::{AuthSessionId, UserId};
 use lectern_subjects::identity::TokenPair;
@@ -14,11 +14,12 @@ use crate::signing_keys::KeyRing;
 use crate::vault::Vault;
 
 /// The client that tokens are issued to, until there are registered ones.
-const CLIENT: &str = "lectern";
+pub(crate) const CLIENT: &str = "lectern";
 
 /// What a user's access token says of them.
 pub(crate) struct Bearer {
     pub user: UserId,
+    pub email: String,
     pub role: Role,
     pub roles: Vec<Role>,
     pub is_verified: bool,
@@ -50,6 +51,12 @@ pub(crate) fn refresh_hash(token: &str) -> RefreshHash {
     hash
 }
 
+/// The authenticator assurance level (NIST SP 800-63B) of a sign-in: the second when more than one factor was used, which
+/// its methods say with `mfa` (RFC 8176).
+fn assurance(amr: &[String]) -> &'static str {
+    if amr.iter().any(|method| method == "mfa") { "aal2" } else { "aal1" }
+}
+
 /// A pair for a session.
 pub(crate) fn pair(
     app: &App,
@@ -62,7 +69,7 @@ pub(crate) fn pair(
 ) -> Result<TokenPair, Fault> {
     let life = app.settings().access_life;
     let claims = Claims {
-        iss: ISSUER.to_owned(),
+        iss: app.settings().issuer.clone(),
         aud: AUDIENCE.to_owned(),
         sub: bearer.user,
         sid,
@@ -77,12 +84,27 @@ pub(crate) fn pair(
         email_verified: bearer.is_verified,
         uv: bearer.uv,
         auth_time: proof.at.timestamp(),
+        acr: Some(assurance(&proof.amr).to_owned()),
         amr: proof.amr.clone(),
+        email: app.settings().email_in_token.then(|| bearer.email.clone()),
     };
     Ok(TokenPair {
         access_token: ring.sign(&claims, now).map_err(Fault::Broken)?,
         refresh_token,
         token_type: "bearer".to_owned(),
         expires_in: u32::try_from(life.num_seconds()).unwrap_or(u32::MAX),
+        device_token: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc9068_two_factors_make_the_second_assurance_level() {
+        let methods = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert_eq!(assurance(&methods(&["pwd"])), "aal1");
+        assert_eq!(assurance(&methods(&["pwd", "otp", "mfa"])), "aal2");
+    }
 }

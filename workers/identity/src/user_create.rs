@@ -1,11 +1,12 @@
 //! Accounts made by staff: verified from the start.
 
 use anyhow::{Context, anyhow};
-use lectern_core::tx::announce_offline;
+use lectern_core::tx::{announce_offline, audit_offline};
 use lectern_core::{Call, Clock, Env, Outcome};
 use lectern_subjects::id::UserId;
 use lectern_subjects::identity::{CreateUser, IdentityRefusal, UserCreated};
 use lectern_subjects::{Refusal, Role};
+use serde_json::json;
 use sqlx::{Connection, PgPool};
 
 use crate::account::{self, NewAccount, Profile};
@@ -33,6 +34,7 @@ pub async fn user_create(app: App, call: Call, req: CreateUser) -> Outcome<Creat
     let user = account::insert(&mut tx, app.vault(), &account, now).await?;
     let created = UserCreated { user_id: user.id, role, created_at: user.created_at };
     tx.announce(&created, user.version).await?;
+    tx.audit("user.created", Some(user.id), json!({ "by": "staff", "role": role })).await?;
     Ok(tx.commit(user).await?)
 }
 
@@ -65,10 +67,10 @@ pub async fn create_user_direct(
     let asked: CreateUser = lectern_subjects::decode(&serde_json::to_vec(&asked)?)
         .map_err(|bad| anyhow!("{}: {}", bad.code.message, bad.details.unwrap_or_default()))?;
     let role = assignable(role)?;
-    password::check(password, email, name).map_err(|refused| {
+    let (settings, vault) = (Settings::read(env)?, Vault::open_with(env)?);
+    password::check(settings.password_profile, "/password", password, email, name).map_err(|refused| {
         anyhow!("{}: {}", refused.refusal.code().message, refused.details.unwrap_or_default())
     })?;
-    let (settings, vault) = (Settings::read(env)?, Vault::open_with(env)?);
     let salt = vault.random()?;
     let password_hash = password::hash_once(settings.argon2, asked.password, salt).await?;
     let account = NewAccount {
@@ -90,6 +92,8 @@ pub async fn create_user_direct(
         })?;
     let created = UserCreated { user_id: user.id, role, created_at: user.created_at };
     announce_offline(&mut tx, "identity", clock, &created, user.version).await?;
+    let details = json!({ "by": "command", "role": role });
+    audit_offline(&mut tx, "identity", clock, "user.created", Some(user.id), details).await?;
     tx.commit().await.context("the account may or may not be stored")?;
     Ok(user.id)
 }

@@ -1,11 +1,14 @@
 //! Codes that prove that an address is read: six digits, ten minutes, five tries.
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use lectern_core::Tx;
 use lectern_subjects::id::UserId;
+use lectern_subjects::identity::IdentityRefusal;
+use lectern_subjects::{CommonRefusal, Refusal};
 use sqlx::{query, query_scalar};
 use uuid::Uuid;
 
+use crate::account;
 use crate::app::{App, Fault};
 use crate::mail::{self, Letter};
 use crate::vault::Vault;
@@ -13,56 +16,198 @@ use crate::vault::Vault;
 /// How long a code is good.
 pub(crate) const LIFE: TimeDelta = TimeDelta::minutes(10);
 /// How often one code may be tried.
-pub(crate) const TRIES: i16 = 5;
-/// Codes per account and hour: together with the tries this bounds guessing to 25 in a million an hour.
+const TRIES: i16 = 5;
+/// Codes per account, purpose and hour: together with the tries this bounds guessing to 25 in a million an hour, and the
+/// letters that one account can send to others.
 const PER_HOUR: i64 = 5;
 
-const PURPOSE: &str = "email code";
+const HASHED_AS: &str = "email code";
 
-/// Makes a code, replacing an earlier one, and queues the letter. False when the hour's codes are used up. The caller
-/// holds the lock of the user's row, or made it in this transaction.
+/// What a code is for. One of another purpose is a wrong one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To show that the account's own address is read.
+    VerifyEmail,
+    /// To show that the address is read that the account is to have.
+    ChangeEmail,
+}
+
+impl Purpose {
+    fn name(self) -> &'static str {
+        match self {
+            Purpose::VerifyEmail => "verify_email",
+            Purpose::ChangeEmail => "change_email",
+        }
+    }
+}
+
+/// What asking for a code came to.
+pub(crate) enum Issued {
+    /// Mail it.
+    Code(String),
+    /// The hour's codes are used up; when there is another.
+    NotBefore(DateTime<Utc>),
+}
+
+/// What trying a code came to.
+pub(crate) enum Tried {
+    /// It is the one that was sent; [`consume`] it with what it is used for.
+    Right(Proof),
+    /// It is not, or none was sent.
+    Wrong,
+    /// It is too old.
+    Expired,
+    /// Its tries are used up; seconds until it is forgotten.
+    Exhausted(u32),
+}
+
+impl Tried {
+    /// How what is not right is answered.
+    pub fn refusal(&self) -> Fault {
+        match self {
+            Tried::Right(_) | Tried::Wrong => IdentityRefusal::CodeInvalid.into(),
+            Tried::Expired => IdentityRefusal::CodeExpired.into(),
+            Tried::Exhausted(seconds) => CommonRefusal::RateLimited.retry_after(*seconds).into(),
+        }
+    }
+}
+
+/// A right code.
+pub(crate) struct Proof {
+    code: Uuid,
+    purpose: Purpose,
+    /// The address that it was sent to, where that is not the account's own.
+    pub address: Option<String>,
+}
+
+/// Makes a code for the account's own address, replacing an earlier one, and queues the letter. False when the hour's
+/// codes are used up. The caller holds the lock of the user's row, or made it in this transaction.
 pub(crate) async fn send(tx: &mut Tx, app: &App, user: UserId, email: &str) -> Result<bool, Fault> {
-    let now = tx.now();
-    let sent = query_scalar!(
-        r#"SELECT count(*) AS "sent!" FROM identity.email_codes
-           WHERE user_id = $1 AND purpose = 'verify_email' AND created_at > $2"#,
-        user.0,
-        now - TimeDelta::hours(1)
-    )
-    .fetch_one(&mut **tx)
-    .await?;
-    if sent >= PER_HOUR {
+    let Issued::Code(code) = issue(tx, app, user, Purpose::VerifyEmail, None).await? else {
         return Ok(false);
+    };
+    let language = account::language(tx, user).await?;
+    mail::queue(tx, app, &Letter::verification(email, language, &code, LIFE.num_minutes())).await?;
+    Ok(true)
+}
+
+/// Makes a code, replacing an earlier one of this purpose. `address` is where it will be sent, where that is not the
+/// account's own address. The caller holds the lock of the user's row, or made it in this transaction.
+pub(crate) async fn issue(
+    tx: &mut Tx,
+    app: &App,
+    user: UserId,
+    purpose: Purpose,
+    address: Option<&str>,
+) -> Result<Issued, Fault> {
+    let (now, hour) = (tx.now(), TimeDelta::hours(1));
+    // the one that has to be an hour old before there is another
+    let last_but = query_scalar!(
+        "SELECT created_at FROM identity.email_codes WHERE user_id = $1 AND purpose = $2 AND created_at > $3
+         ORDER BY created_at DESC OFFSET $4 LIMIT 1",
+        user.0,
+        purpose.name(),
+        now - hour,
+        PER_HOUR - 1
+    )
+    .fetch_optional(&mut **tx)
+    .await?;
+    if let Some(sent) = last_but {
+        return Ok(Issued::NotBefore(sent + hour));
     }
     let code = match &app.settings().fixed_code {
         Some(code) => code.clone(),
         None => random_code(app.vault()).map_err(Fault::Broken)?,
     };
     let id: Uuid = app.clock().new_id();
+    let seal = |address: &str| app.vault().seal(&place(id), address.as_bytes());
     query!(
-        "INSERT INTO identity.email_codes (id, user_id, purpose, code_hash, created_at, expires_at)
-         VALUES ($1, $2, 'verify_email', $3, $4, $5)",
+        "INSERT INTO identity.email_codes (id, user_id, purpose, code_hash, address_sealed, created_at, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
         id,
         user.0,
+        purpose.name(),
         &hash(app.vault(), id, &code),
+        address.map(seal).transpose().map_err(Fault::Broken)?,
         now,
         now + LIFE,
     )
     .execute(&mut **tx)
     .await?;
-    mail::queue(tx, app, &Letter::verification(email, &code, LIFE.num_minutes())).await?;
-    Ok(true)
+    Ok(Issued::Code(code))
+}
+
+/// Tries a code and counts the try: commit it whatever comes of it. The caller holds the lock of the user's row, so that
+/// parallel tries can't share one.
+pub(crate) async fn attempt(
+    tx: &mut Tx,
+    app: &App,
+    user: UserId,
+    purpose: Purpose,
+    code: &str,
+) -> Result<Tried, Fault> {
+    let now = tx.now();
+    let newest = query!(
+        "SELECT id, code_hash, address_sealed, attempts, expires_at FROM identity.email_codes
+         WHERE user_id = $1 AND purpose = $2 AND consumed_at IS NULL
+         ORDER BY created_at DESC, id DESC LIMIT 1 FOR NO KEY UPDATE",
+        user.0,
+        purpose.name()
+    )
+    .fetch_optional(&mut **tx)
+    .await?;
+    let Some(newest) = newest else { return Ok(Tried::Wrong) };
+    if newest.expires_at <= now {
+        return Ok(Tried::Expired);
+    }
+    if newest.attempts >= TRIES {
+        let left = (newest.expires_at - now).num_seconds() + 1;
+        return Ok(Tried::Exhausted(u32::try_from(left).unwrap_or(1)));
+    }
+    query!("UPDATE identity.email_codes SET attempts = attempts + 1 WHERE id = $1", newest.id)
+        .execute(&mut **tx)
+        .await?;
+    if !is_code(app.vault(), newest.id, code, &newest.code_hash) {
+        return Ok(Tried::Wrong);
+    }
+    let address = match newest.address_sealed {
+        Some(sealed) => {
+            let plain = app.vault().open(&place(newest.id), &sealed).map_err(Fault::Broken)?;
+            Some(String::from_utf8(plain)?)
+        }
+        None => None,
+    };
+    Ok(Tried::Right(Proof { code: newest.id, purpose, address }))
+}
+
+/// Uses a right code up, and every older one of its purpose with it. False when it was used before.
+pub(crate) async fn consume(tx: &mut Tx, user: UserId, proof: &Proof) -> Result<bool, Fault> {
+    let now = tx.now();
+    let used = query_scalar!(
+        "UPDATE identity.email_codes SET consumed_at = $3
+         WHERE user_id = $1 AND purpose = $2 AND consumed_at IS NULL RETURNING id",
+        user.0,
+        proof.purpose.name(),
+        now
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    Ok(used.contains(&proof.code))
 }
 
 /// A code's keyed hash. The row's id is its salt; the key is what keeps a million possible codes from being tried on a
 /// stolen table.
 fn hash(vault: &Vault, id: Uuid, code: &str) -> [u8; 32] {
-    vault.hash(PURPOSE, &[id.as_bytes(), code.as_bytes()])
+    vault.hash(HASHED_AS, &[id.as_bytes(), code.as_bytes()])
 }
 
 /// Whether this is the code of that row; takes the same time for any answer.
-pub(crate) fn is_code(vault: &Vault, id: Uuid, code: &str, stored: &[u8]) -> bool {
-    vault.matches(PURPOSE, &[id.as_bytes(), code.as_bytes()], stored)
+fn is_code(vault: &Vault, id: Uuid, code: &str, stored: &[u8]) -> bool {
+    vault.matches(HASHED_AS, &[id.as_bytes(), code.as_bytes()], stored)
+}
+
+fn place(id: Uuid) -> String {
+    format!("email_codes/address/{id}")
 }
 
 /// Six digits, all equally likely.

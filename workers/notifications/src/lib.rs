@@ -4,6 +4,7 @@
 //! fact's id as key. What is said stands in [`texts`].
 
 mod deliver;
+mod erase;
 mod inbox_list;
 mod inbox_read;
 pub mod texts;
@@ -15,6 +16,7 @@ use lectern_subjects::enrollment::{
     SubscriptionRenewed,
 };
 use lectern_subjects::playback::{CourseCompleted, SessionCompleted};
+use lectern_subjects::privacy;
 
 pub use lectern_core::App;
 
@@ -39,6 +41,7 @@ pub fn service() -> Service<App> {
         .follow(deliver::<SubscriptionCanceled>)
         .follow(deliver::<SessionCompleted>)
         .follow(deliver::<CourseCompleted>)
+        .command(privacy::ERASE, erase::erase)
 }
 
 /// What the handlers are given.

@@ -14,6 +14,7 @@ mod abandoned;
 mod app;
 pub mod credit;
 mod cursor;
+mod erase;
 mod event_log;
 mod events;
 mod fold;
@@ -36,6 +37,7 @@ use lectern_core::service::Drain;
 use lectern_subjects::content::GetAsset;
 use lectern_subjects::courses::ListSessions;
 use lectern_subjects::enrollment::CheckAccess;
+use lectern_subjects::privacy;
 
 pub use app::{App, SETTINGS, app};
 
@@ -58,6 +60,7 @@ pub fn service() -> Service<App> {
         .follow(lessons::on_session_added)
         .follow(lessons::on_course_published)
         .follow(media::on_upload_completed)
+        .command(privacy::ERASE, erase::erase)
         .drain(FOLD, fold::fold)
         .publishes("play.v1.*.*")
         .sweep("abandoned", Duration::from_secs(5), abandoned::abandoned)

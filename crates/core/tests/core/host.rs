@@ -22,7 +22,7 @@ use crate::world::{World, course, eventually, no_faults, outgoing, published};
 const SUBJECT: &str = CheckToken::SUBJECT;
 
 fn body() -> bytes::Bytes {
-    json!({ "sid": Uuid::from_u128(1), "user": Uuid::from_u128(2) }).to_string().into()
+    json!({ "sid": Uuid::from_u128(1), "user": Uuid::from_u128(2), "uv": 1 }).to_string().into()
 }
 
 fn problem(message: &Message) -> Problem {
@@ -43,7 +43,7 @@ async fn o_a_full_worker_sheds_at_once_with_503() {
             if !opened.load(Ordering::SeqCst) {
                 held.notified().await;
             }
-            Ok(TokenState { active: true })
+            Ok(TokenState { active: true, reason: None })
         }
     });
     let running = world.run(&app, service).await;
@@ -98,7 +98,7 @@ async fn rel_l9_a_request_after_its_deadline_is_dropped() {
     let counted = runs.clone();
     let service = Service::new("identity").on(move |_: App, _: Call, _: CheckToken| {
         counted.fetch_add(1, Ordering::SeqCst);
-        async move { Ok(TokenState { active: true }) }
+        async move { Ok(TokenState { active: true, reason: None }) }
     });
     let running = world.run(&app, service).await;
     let client = world.client().await;
@@ -133,12 +133,12 @@ async fn rel_b8_a_panicking_handler_answers_500_without_detail_and_the_service_l
     let app = world.app("identity").await;
     let service = Service::new("identity").on(|_: App, _: Call, asked: CheckToken| async move {
         assert_ne!(asked.user.0, Uuid::nil(), "a secret detail");
-        Ok(TokenState { active: true })
+        Ok(TokenState { active: true, reason: None })
     });
     let running = world.run(&app, service).await;
     let caller = world.bus("gateway").await;
     let sent = outgoing(Duration::from_secs(20));
-    let nil = json!({ "sid": Uuid::nil(), "user": Uuid::nil() }).to_string();
+    let nil = json!({ "sid": Uuid::nil(), "user": Uuid::nil(), "uv": 1 }).to_string();
     let answer = caller.request(SUBJECT, Effect::Unkeyed, &sent, nil.into()).await.expect("an answer");
     assert_eq!(refusal_status(&answer), Some(500));
     assert_eq!(problem(&answer).error_code, "COMMON_0014");
@@ -161,11 +161,11 @@ async fn rel_b3_nothing_is_committed_after_the_deadline() {
         if asked.user.0.is_nil() {
             tokio::time::sleep(call.time_left(app.now()) + Duration::from_millis(300)).await;
         }
-        Ok(tx.commit(TokenState { active: true }).await?)
+        Ok(tx.commit(TokenState { active: true, reason: None }).await?)
     });
     let running = world.run(&app, service).await;
     let caller = world.bus("gateway").await;
-    let nil = json!({ "sid": Uuid::nil(), "user": Uuid::nil() }).to_string();
+    let nil = json!({ "sid": Uuid::nil(), "user": Uuid::nil(), "uv": 1 }).to_string();
     let late = caller.request(SUBJECT, Effect::Unkeyed, &outgoing(Duration::from_secs(2)), nil.into()).await;
     match late {
         Err(CallError::Timeout) => {}
@@ -189,7 +189,7 @@ async fn rolling_restarts_under_load_lose_no_request() {
     let service = || {
         Service::new("identity").on(|_: App, _: Call, _: CheckToken| async move {
             tokio::time::sleep(Duration::from_millis(2)).await;
-            Ok(TokenState { active: true })
+            Ok(TokenState { active: true, reason: None })
         })
     };
     let first = world.app("identity").await;
@@ -240,7 +240,7 @@ async fn a_role_that_loses_its_database_leaves_and_comes_back() {
     let bus = world.bus("identity").await;
     let app = App::new("identity", database.pool().expect("a pool"), bus, lectern_core::Clock::default());
     let service = Service::new("identity")
-        .on(|_: App, _: Call, _: CheckToken| async move { Ok(TokenState { active: true }) });
+        .on(|_: App, _: Call, _: CheckToken| async move { Ok(TokenState { active: true, reason: None }) });
     let running = world.run(&app, service).await;
     let caller = world.bus("gateway").await;
     let ask = || async {

@@ -268,13 +268,13 @@ async fn what_is_committed_while_the_role_stops_is_published_before_it_ends() {
             tokio::time::sleep(Duration::from_millis(2500)).await;
             let mut tx = app.begin(&call).await?;
             tx.announce(&published(course(1), "the last words"), 1).await?;
-            Ok(tx.commit(TokenState { active: true }).await?)
+            Ok(tx.commit(TokenState { active: true, reason: None }).await?)
         }
     });
     let running = world.run(&app, service).await;
     let caller = world.bus("gateway").await;
     let asked = tokio::spawn(async move {
-        let body = serde_json::json!({ "sid": course(1), "user": course(2) }).to_string();
+        let body = serde_json::json!({ "sid": course(1), "user": course(2), "uv": 1 }).to_string();
         let sent = outgoing(Duration::from_secs(30));
         caller.request(CheckToken::SUBJECT, Effect::Unkeyed, &sent, body.into()).await
     });

@@ -1,9 +1,12 @@
 //! Access tokens: everything that is not exactly right is refused, everywhere (`spec/reliability.md` J1, J2).
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use lectern_core::call::Caller;
 use lectern_core::jwt::{self, Claims};
 use lectern_core::revocation::{self, Revocations, UserVersion};
 use lectern_core::token::{TokenCheck, TokenFault};
@@ -82,6 +85,8 @@ pub fn claims(role: Role) -> Claims {
         uv: 1,
         auth_time: now,
         amr: vec!["pwd".to_owned()],
+        acr: Some("aal1".to_owned()),
+        email: None,
     }
 }
 
@@ -94,10 +99,20 @@ pub async fn identity(world: &World, key: &Key) -> Running {
             async move { Ok(Jwks { keys }) }
         })
         .on(|_: App, _: Call, asked: CheckToken| async move {
-            Ok(TokenState { active: asked.user.0 != Uuid::from_u128(666) })
+            Ok(TokenState { active: asked.user.0 != Uuid::from_u128(666), reason: None })
         });
     let app = world.app("identity").await;
     world.run(&app, service).await
+}
+
+/// Whether a token was refused so, with these details.
+fn is_refused(outcome: &Result<Arc<Caller>, TokenFault>, how: IdentityRefusal, details: &Value) -> bool {
+    match outcome {
+        Err(TokenFault::Refused(refused)) => {
+            refused.refusal == how && refused.details.as_ref().unwrap_or(&Value::Null) == details
+        }
+        _ => false,
+    }
 }
 
 /// A token check whose watcher is current.
@@ -177,14 +192,11 @@ async fn rel_j1_only_exactly_right_tokens_are_good() {
     }
     for (what, token) in bad {
         let refused = tokens.check(&token).await;
-        assert!(
-            matches!(refused, Err(TokenFault::Refused(IdentityRefusal::TokenInvalid))),
-            "{what}: {refused:?}"
-        );
+        assert!(is_refused(&refused, IdentityRefusal::TokenInvalid, &Value::Null), "{what}: {refused:?}");
     }
     for expired in [with("exp", json!(now - 60)), with("exp", json!(0))] {
         let refused = tokens.check(&expired).await;
-        assert!(matches!(refused, Err(TokenFault::Refused(IdentityRefusal::TokenExpired))), "{refused:?}");
+        assert!(is_refused(&refused, IdentityRefusal::TokenExpired, &Value::Null), "{refused:?}");
     }
     identity.stop().await;
 }
@@ -209,10 +221,11 @@ async fn a_revocation_reaches_every_watcher_and_a_stale_watcher_is_not_believed(
     bucket.put(revocation::session_key(ended.sid), "{}".into()).await.expect("put");
     let version = serde_json::to_vec(&UserVersion { uv: 2 }).expect("written");
     bucket.put(revocation::user_key(demoted.sub), version.into()).await.expect("put");
-    for token in [&ended, &demoted] {
+    let (revoked, stale) = (json!({ "reason": "revoked" }), json!({ "reason": "stale_claims" }));
+    for (token, why) in [(&ended, &revoked), (&demoted, &stale)] {
         let token = key.sign(token);
         eventually("it is revoked", || async {
-            matches!(tokens.check(&token).await, Err(TokenFault::Refused(IdentityRefusal::TokenRevoked)))
+            is_refused(&tokens.check(&token).await, IdentityRefusal::TokenRevoked, why)
         })
         .await;
     }
@@ -222,18 +235,68 @@ async fn a_revocation_reaches_every_watcher_and_a_stale_watcher_is_not_believed(
     // a new watcher learns the whole bucket
     let (late, _stop) = check(&world).await;
     let refused = late.check(&key.sign(&ended)).await;
-    assert!(matches!(refused, Err(TokenFault::Refused(IdentityRefusal::TokenRevoked))), "{refused:?}");
+    assert!(is_refused(&refused, IdentityRefusal::TokenRevoked, &revoked), "{refused:?}");
 
     stop.cancel();
     eventually("stale", || async { tokens.revocations().is_stale() }).await;
     tokens.check(&key.sign(&fine)).await.expect("identity says it is good");
     let disabled = Claims { sub: Uuid::from_u128(666).into(), ..fine.clone() };
     let refused = tokens.check(&key.sign(&disabled)).await;
-    assert!(matches!(refused, Err(TokenFault::Refused(IdentityRefusal::TokenRevoked))), "{refused:?}");
+    assert!(is_refused(&refused, IdentityRefusal::TokenRevoked, &revoked), "{refused:?}");
     identity.stop().await;
     let closed = tokens.check(&key.sign(&fine)).await;
     assert!(
         matches!(closed, Err(TokenFault::Unavailable(_))),
         "nobody to ask: refused, not believed: {closed:?}"
     );
+}
+
+#[tokio::test]
+async fn identity_i15_unknown_key_ids_are_401_and_cost_identity_one_question_in_ten_seconds() {
+    let _faults = no_faults().await;
+    let world = World::new(&["identity"]).await;
+    let key = Key::new("k1");
+    let asked = Arc::new(AtomicU32::new(0));
+    let (jwk, counter) = (key.jwk(), asked.clone());
+    let service = Service::new("identity").on(move |_: App, _: Call, _: GetJwks| {
+        counter.fetch_add(1, Ordering::Relaxed);
+        let keys = vec![jwk.clone()];
+        async move { Ok(Jwks { keys }) }
+    });
+    let app = world.app("identity").await;
+    let identity = world.run(&app, service).await;
+    let (tokens, _stop) = check(&world).await;
+    let good = key.sign(&claims(Role::User));
+    tokens.check(&good).await.expect("good");
+    let before = asked.load(Ordering::Relaxed);
+    let mut forgers = tokio::task::JoinSet::new();
+    for n in 0..200 {
+        let kid: &'static str = format!("unknown-{n}").leak();
+        let (tokens, token) = (tokens.clone(), Key::new(kid).sign(&claims(Role::Admin)));
+        forgers.spawn(async move {
+            let refused = tokens.check(&token).await;
+            assert!(is_refused(&refused, IdentityRefusal::TokenInvalid, &Value::Null), "{refused:?}");
+        });
+    }
+    forgers.join_all().await;
+    tokens.check(&good).await.expect("still good");
+    assert!(asked.load(Ordering::Relaxed) <= before + 1, "{before} {asked:?}");
+    identity.stop().await;
+}
+
+#[tokio::test]
+async fn rfc9068_a_token_of_another_issuer_is_none_of_ours_whoever_signed_it() {
+    let _faults = no_faults().await;
+    let world = World::new(&["identity"]).await;
+    let key = Key::new("k1");
+    let identity = identity(&world, &key).await;
+    let (tokens, _stop) = check(&world).await;
+    let elsewhere = tokens.clone().issued_by("https://learn.example.org");
+    let theirs = Claims { iss: "https://learn.example.org".to_owned(), ..claims(Role::User) };
+    elsewhere.check(&key.sign(&theirs)).await.expect("of that issuer");
+    let ours = key.sign(&claims(Role::User));
+    tokens.check(&ours).await.expect("of this one");
+    let refused = elsewhere.check(&ours).await;
+    assert!(is_refused(&refused, IdentityRefusal::TokenInvalid, &Value::Null), "{refused:?}");
+    identity.stop().await;
 }

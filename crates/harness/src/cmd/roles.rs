@@ -22,13 +22,15 @@ pub fn environment(dir: &Path, state: &DevState, limits: &str) -> BTreeMap<Strin
         ("LECTERN_SECRETS_FILE", file("secrets.json")),
         ("HTTP_ADDR", loopback("http")),
         ("ADMIN_ADDR", loopback("admin")),
+        ("PUBLIC_URL", format!("http://{}", loopback("http"))),
         ("MEDIA_ROOT", file("media")),
         ("MAILBOX_FILE", file("mailbox.jsonl")),
         ("LOG_FORMAT", "text".to_owned()),
-        ("GATEWAY_LIMITS", limits.to_owned()),
     ]
     .map(|(name, value)| (name.to_owned(), value))
-    .into()
+    .into_iter()
+    .chain(lectern_harness::limits(limits))
+    .collect()
 }
 
 /// Runs one `lectern` command to its end, quietly, and answers its standard output.

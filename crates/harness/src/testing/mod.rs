@@ -24,4 +24,4 @@ pub use migrations::apply_migrations;
 pub use role_process::RoleProcess;
 pub use servers::{Nats, TestServers};
 pub use stack::{Ran, Stack};
-pub use stack_options::StackOptions;
+pub use stack_options::{StackOptions, limits};

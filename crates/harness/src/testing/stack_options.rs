@@ -2,6 +2,19 @@
 
 use std::collections::BTreeMap;
 
+/// Identity's limits per client address: with their defaults they are those of the seeds.
+const ADDRESS_LIMITS: [&str; 3] = ["LOGIN_RATE", "REGISTER_RATE", "LETTER_RATE"];
+
+/// The variables of a profile of rate limits: `seed` as in production; `relaxed` and `load` none per address or user, so
+/// that everything can come from one machine.
+pub fn limits(profile: &str) -> Vec<(String, String)> {
+    let mut variables = vec![("GATEWAY_LIMITS".to_owned(), profile.to_owned())];
+    if profile != "seed" {
+        variables.extend(ADDRESS_LIMITS.map(|name| (name.to_owned(), "off".to_owned())));
+    }
+    variables
+}
+
 /// What to start and with which settings.
 #[derive(Debug, Clone)]
 pub struct StackOptions {
@@ -10,12 +23,11 @@ pub struct StackOptions {
 }
 
 impl Default for StackOptions {
-    /// One process with all roles, `ENVIRONMENT=test`, `GATEWAY_LIMITS=relaxed`, and every feature that can be switched off
+    /// One process with all roles, `ENVIRONMENT=test`, no limits per address, and every feature that can be switched off
     /// switched on.
     fn default() -> StackOptions {
         let env = [
             ("ENVIRONMENT", "test"),
-            ("GATEWAY_LIMITS", "relaxed"),
             ("ENABLE_TWO_FACTOR_AUTH", "true"),
             ("PASSKEYS_ENABLED", "true"),
             ("LOG_LEVEL", "info"),
@@ -25,6 +37,7 @@ impl Default for StackOptions {
             processes: vec!["all".to_owned()],
             env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
         }
+        .limits("relaxed")
     }
 }
 
@@ -43,7 +56,9 @@ impl StackOptions {
     }
 
     /// The profile of rate limits: `relaxed`, `seed` or `load`.
-    pub fn limits(self, profile: &str) -> StackOptions {
-        self.env("GATEWAY_LIMITS", profile)
+    pub fn limits(mut self, profile: &str) -> StackOptions {
+        self.env.retain(|name, _| !ADDRESS_LIMITS.contains(&name.as_str()));
+        self.env.extend(limits(profile));
+        self
     }
 }

@@ -92,6 +92,10 @@ pub fn worker(table: &Table) -> Permissions {
         rights.consumes("EVENTS", service);
         rights.may_publish([subject::dead("EVENTS", service)]);
     }
+    if !table.commands.is_empty() {
+        rights.consumes("COMMANDS", service);
+        rights.may_publish([subject::dead("COMMANDS", service)]);
+    }
     if !table.timers.is_empty() {
         let stream = subject::timer_stream(service);
         rights.consumes(&stream, "due");
@@ -122,6 +126,15 @@ pub fn admin() -> Permissions {
     rights.sorted()
 }
 
+/// Identity's while it erases a person: looks at messages and deletes them, and nothing else (architecture §13).
+pub fn eraser() -> Permissions {
+    let mut rights = Permissions::new("_INBOX_eraser");
+    for stream in ["EVENTS", "PLAYBACK", "DEAD"] {
+        rights.may_publish(["GET", "DELETE"].map(|verb| format!("$JS.API.STREAM.MSG.{verb}.{stream}")));
+    }
+    rights.sorted()
+}
+
 /// The development tools user's: asks everything, reads every fact, looks at streams. It may use the default inbox, so
 /// that the nats CLI works without options.
 pub fn development_tools() -> Permissions {
@@ -135,6 +148,9 @@ pub fn development_tools() -> Permissions {
         "$JS.API.STREAM.MSG.GET.EVENTS",
         "$JS.API.DIRECT.GET.EVENTS",
         "$JS.API.DIRECT.GET.EVENTS.>",
+        "$JS.API.STREAM.MSG.GET.AUDIT",
+        "$JS.API.DIRECT.GET.AUDIT",
+        "$JS.API.DIRECT.GET.AUDIT.>",
         "$JS.API.CONSUMER.NAMES.*",
         "$JS.API.CONSUMER.LIST.*",
         "$JS.API.CONSUMER.INFO.*.*",

@@ -9,8 +9,9 @@ use serde_json::{Map, Value, json};
 use super::tools::Tool;
 use crate::roles;
 
-const STREAMS: [&str; 5] = [
+const STREAMS: [&str; 6] = [
     include_str!("../../../../nats/AUDIT.json"),
+    include_str!("../../../../nats/COMMANDS.json"),
     include_str!("../../../../nats/EVENTS.json"),
     include_str!("../../../../nats/PLAYBACK.json"),
     include_str!("../../../../nats/DEAD.json"),
@@ -63,6 +64,10 @@ pub fn consumers(tables: &[Table]) -> anyhow::Result<Vec<(String, Wanted)>> {
         if !table.follows.is_empty() {
             let filters: Vec<String> = table.follows.iter().map(|fact| subject::every(fact)).collect();
             all.push(("EVENTS".to_owned(), durable(table.service, &filters, FACT_DELIVERIES, IN_HAND)?));
+        }
+        if !table.commands.is_empty() {
+            let own = format!("cmd.{}.>", table.service);
+            all.push(("COMMANDS".to_owned(), durable(table.service, &[own], FACT_DELIVERIES, IN_HAND)?));
         }
         if !table.timers.is_empty() {
             let due = format!("timers.{}.due.>", table.service);

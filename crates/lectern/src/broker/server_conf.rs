@@ -77,6 +77,7 @@ pub fn users(with_development_tools: bool) -> BTreeMap<&'static str, Permissions
         users.insert(role.name, rights);
     }
     users.insert("admin", permissions::admin());
+    users.insert("eraser", permissions::eraser());
     if with_development_tools {
         users.insert("tools", permissions::development_tools());
     }

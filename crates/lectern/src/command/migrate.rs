@@ -146,7 +146,11 @@ async fn rights(owner: &mut PgConnection, schema: &str) -> anyhow::Result<()> {
          ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT USAGE ON SEQUENCES TO {role};
          REVOKE ALL ON {schema}._sqlx_migrations FROM {role};"
     );
-    sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(owner).await?;
+    sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut *owner).await?;
+    for (_, table) in roles::APPEND_ONLY.iter().filter(|(of, _)| *of == schema) {
+        let statement = format!("REVOKE UPDATE, DELETE ON {schema}.{table} FROM {role}");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut *owner).await?;
+    }
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use lectern_core::pg::Database;
 use lectern_core::revocation::Revocations;
 use lectern_core::run::Process;
 use lectern_core::token::TokenCheck;
-use lectern_core::{Clock, admin, metrics};
+use lectern_core::{Clock, admin, jwt, metrics};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -27,7 +27,7 @@ use crate::secrets::Secrets;
     after_help = "Examples:\n  lectern run --roles all\n  lectern run --roles courses,content\n  lectern --config /etc/lectern/env run --roles gateway"
 )]
 pub struct Args {
-    /// `all`, or names separated by commas: identity, courses, content, playback, enrollment, notifications, gateway.
+    /// `all`, or names separated by commas: identity, courses, content, playback, enrollment, notifications, audit, gateway.
     #[arg(long, value_name = "ROLES")]
     roles: String,
 }
@@ -119,7 +119,8 @@ async fn assemble(
     };
     let bus = Bus::connect(&bus_config, clock.clone()).await?;
     let revocations = Revocations::new(Duration::from_secs(minutes * 60));
-    let tokens = TokenCheck::new(bus.clone(), clock.clone(), revocations);
+    let issuer = jwt::issuer(env)?;
+    let tokens = TokenCheck::new(bus.clone(), clock.clone(), revocations).issued_by(&issuer);
     let (env, clock, process) = (env.clone(), clock.clone(), process.clone());
     Ok(Parts { name: role.name, env, clock, bus, tokens, pool, process })
 }

@@ -69,7 +69,7 @@ pub async fn sample_academy(env: &Env, _args: &Args) -> anyhow::Result<()> {
     let login = |label: &str| -> anyhow::Result<Login> {
         let found = academy.accounts.iter().zip(&passwords).find(|(account, _)| account.label == label);
         let (account, password) = found.with_context(|| format!("the academy has no {label}"))?;
-        Ok(Login { email: account.email.clone(), password: password.clone() })
+        Ok(Login { email: account.email.clone(), password: password.clone(), device_token: None })
     };
     accounts(env, &sample, &academy.accounts, &passwords, &login("admin")?).await?;
     let operator = sample.signs_in(&login("operator")?).await?;

@@ -51,7 +51,7 @@ fn no_role_may_announce_answer_or_consume_for_another() {
     let services: Vec<&str> = lectern_subjects::SERVICES.iter().map(|service| service.name).collect();
     for (name, rights) in &users {
         for other in services.iter().filter(|other| *other != name) {
-            for kind in ["evt", "timers", "wake"] {
+            for kind in ["evt", "audit", "timers", "wake"] {
                 let theirs = format!("{kind}.{other}");
                 assert!(
                     rights.publish.iter().all(|s| !s.starts_with(&theirs)),
@@ -167,7 +167,9 @@ async fn n04_a_running_system_asks_for_nothing_that_it_may_not() {
     let status = stack.lectern(&["status", "--json"]).await;
     assert!(status.success, "{}{}", status.stdout, status.stderr);
     let process = &stack.processes()[0];
-    for role in ["identity", "courses", "content", "playback", "enrollment", "notifications", "gateway"] {
+    for role in
+        ["identity", "courses", "content", "playback", "enrollment", "notifications", "audit", "gateway"]
+    {
         let refused = process.metric("nats_permission_violations_total", &format!("role=\"{role}\"")).await;
         assert!(refused.is_err() || refused.is_ok_and(|count| count == 0.0), "{role} was refused a subject");
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use lectern::roles;
-use lectern_gateway::routes::{NO_ROUTE, ROUTES};
+use lectern_gateway::routes::{NO_ROUTE, ROUTES, Standing};
 
 #[test]
 fn every_request_has_exactly_one_handler() {
@@ -24,10 +24,19 @@ fn every_request_has_exactly_one_handler() {
 fn every_request_has_exactly_one_route_or_a_reason() {
     for request in lectern_subjects::requests() {
         let routes =
-            ROUTES.iter().filter(|route| route.successor.is_none() && route.subject == request.subject);
+            ROUTES.iter().filter(|route| route.standing == Standing::Own && route.subject == request.subject);
         let reasons = NO_ROUTE.iter().filter(|(subject, _)| *subject == request.subject);
         let (routes, reasons) = (routes.count(), reasons.count());
         assert_eq!(routes + reasons, 1, "{}: {routes} routes, {reasons} reasons for none", request.subject);
+    }
+    for route in ROUTES {
+        let Standing::Alias(successor) = route.standing else { continue };
+        let stands = |it: &&lectern_gateway::routes::Route| {
+            it.standing == Standing::Own
+                && (it.subject, it.path, it.method, it.status)
+                    == (route.subject, successor, route.method, route.status)
+        };
+        assert!(ROUTES.iter().any(|it| stands(&it)), "{} stands for nothing at {successor}", route.path);
     }
     for (subject, reason) in NO_ROUTE {
         assert!(reason.len() > 20, "{subject}: {reason:?} is no reason");

@@ -1,11 +1,15 @@
 //! The house holds: its arrows, its completeness, its documents, and what the command makes of broker and database.
 
+mod audited;
 mod authorisation;
 mod broker;
 mod completeness;
 mod database;
 mod documents;
 mod manifests;
+mod observability;
+mod policy;
+mod requirements;
 mod source;
 
 use lectern_harness::StackOptions;

@@ -5,7 +5,10 @@ use crate::source::{files, short, text};
 /// Who may depend on whom. An arrow may skip a floor, it never points up or sideways.
 fn may(from: &str, to: &str) -> bool {
     let worker = |name: &str| {
-        matches!(name, "identity" | "courses" | "content" | "playback" | "enrollment" | "notifications")
+        matches!(
+            name,
+            "identity" | "courses" | "content" | "playback" | "enrollment" | "notifications" | "audit"
+        )
     };
     match (from, to) {
         ("core" | "harness" | "tests" | "gateway" | "lectern", "subjects") => true,

@@ -48,6 +48,9 @@ pub(crate) async fn create(app: App, call: Call, req: Enroll) -> Outcome<Enroll>
     if course.price().is_none() {
         grants::grant_free(&mut tx, user, course.id, enrollment.id).await?;
     }
+    let details =
+        json!({ "enrollment_id": enrollment.id, "course_id": course.id, "version": enrollment.version });
+    tx.audit("enrollment.created", Some(user), details).await?;
     Ok(tx.commit(enrollment).await?)
 }
 

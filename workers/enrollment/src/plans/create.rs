@@ -55,5 +55,7 @@ pub(crate) async fn create(app: App, call: Call, req: CreatePlan) -> Outcome<Cre
     .execute(&mut *tx)
     .await?;
     tx.announce(&PlanCreated { plan_id: plan.id, name: plan.name.clone() }, plan.version).await?;
+    let details = json!({ "plan_id": plan.id, "price_minor": plan.price_minor, "currency": plan.currency, "scope": plan.scope });
+    tx.audit("plan.created", None, details).await?;
     Ok(tx.commit(plan).await?)
 }

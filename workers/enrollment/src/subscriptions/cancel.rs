@@ -2,6 +2,7 @@
 
 use lectern_core::{App, Call, Outcome};
 use lectern_subjects::enrollment::{CancelSubscription, EnrollmentRefusal};
+use serde_json::json;
 
 use super::PERIOD_END;
 use super::held::Held;
@@ -21,13 +22,18 @@ pub(crate) async fn cancel(app: App, call: Call, req: CancelSubscription) -> Out
     if !held.is_live() {
         return Err(EnrollmentRefusal::SubscriptionEnded.into());
     }
+    let news = !req.at_period_end || !held.cancel_at_period_end;
     if !req.at_period_end {
         let now = tx.now();
         held.end(&mut tx, Ending::CanceledByUser, now).await?;
-    } else if !held.cancel_at_period_end {
+    } else if news {
         held.subscription.auto_renew = false;
         held.cancel_at_period_end = true;
         held.store(&mut tx).await?;
+    }
+    if news {
+        let details = json!({ "subscription_id": req.id, "at_period_end": req.at_period_end });
+        tx.audit("subscription.canceled", Some(user), details).await?;
     }
     Ok(tx.commit(held.subscription).await?)
 }

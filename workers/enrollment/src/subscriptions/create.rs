@@ -58,6 +58,8 @@ pub(crate) async fn create(app: App, call: Call, req: Subscribe) -> Outcome<Subs
         period_end,
     };
     tx.announce(&fact, subscription.version).await?;
+    let details = json!({ "subscription_id": subscription.id, "plan_id": plan.id, "plan_version": plan.version, "status": status });
+    tx.audit("subscription.created", Some(user), details).await?;
     Ok(tx.commit(subscription).await?)
 }
 

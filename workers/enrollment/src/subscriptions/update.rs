@@ -2,6 +2,7 @@
 
 use lectern_core::{App, Call, Outcome};
 use lectern_subjects::enrollment::{EnrollmentRefusal, UpdateSubscription};
+use serde_json::json;
 
 use super::held::Held;
 
@@ -19,6 +20,8 @@ pub(crate) async fn update(app: App, call: Call, req: UpdateSubscription) -> Out
         held.subscription.auto_renew = req.auto_renew;
         held.cancel_at_period_end &= !req.auto_renew;
         held.store(&mut tx).await?;
+        let details = json!({ "subscription_id": req.id, "auto_renew": req.auto_renew });
+        tx.audit("subscription.updated", Some(user), details).await?;
     }
     Ok(tx.commit(held.subscription).await?)
 }

@@ -10,6 +10,7 @@ use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
 use tokio::sync::Semaphore;
 
+use super::legacy;
 use crate::vault::Vault;
 
 /// A waiting request gives up this much before its deadline, so that it can still say so.
@@ -120,6 +121,10 @@ fn hash(params: &Params, password: &[u8], salt: &[u8; 16]) -> anyhow::Result<Str
 }
 
 fn verify(params: &Params, password: &[u8], stored: &str) -> anyhow::Result<Verdict> {
+    if legacy::is_bcrypt(stored) {
+        let right = legacy::verify(password, stored)?;
+        return Ok(if right { Verdict::RightButOld } else { Verdict::Wrong });
+    }
     let parsed = PasswordHash::new(stored).map_err(|error| anyhow!("a stored password hash: {error}"))?;
     match argon2id(params).verify_password(password, &parsed) {
         Ok(()) => {

@@ -1,8 +1,11 @@
-//! What a password must be: profile `seed` (seed 001) with the lists of NIST 800-63B: no common word, nothing of its owner.
+//! What a password must be (identity spec C9). Profile `seed` asks for the classes of characters of seed 001; `nist` asks
+//! for length alone (800-63B: no composition rules). Both refuse common words and whatever is of the password's owner.
 
 mod hashing;
+mod legacy;
 
 use std::collections::HashSet;
+use std::str::FromStr;
 use std::sync::LazyLock;
 
 use lectern_subjects::identity::IdentityRefusal;
@@ -15,24 +18,52 @@ pub(crate) use hashing::{Hashing, NotHashed, Verdict, hash_once};
 const SYMBOLS: &str = "!@#$%^&*()_+-=";
 const MIN_CHARS: usize = 8;
 const MAX_CHARS: usize = 128;
-/// A shorter word is no sign of a bad password: many good ones contain a name like "Al".
-const SHORTEST_CONTEXT: usize = 4;
+/// A shorter word is no sign of a bad password: many good ones contain a name like "Al", and seed 001 registers
+/// `test@example.com` and "E2E Test User" with `Test1234!`.
+const SHORTEST_CONTEXT: usize = 5;
 const SHORTEST_STEM: usize = 5;
 
 /// The 20,000 most common passwords of published leaks, lower-cased, as Django ships them (Royce Williams, 2019).
 static COMMON: LazyLock<HashSet<&str>> = LazyLock::new(|| include_str!("common.txt").lines().collect());
 
-/// Checks a new password of the person with this address and name.
+/// Which rules hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// Seed 001's: upper and lower case, a digit, a symbol.
+    Seed,
+    /// Any characters.
+    Nist,
+}
+
+impl FromStr for Profile {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Profile, &'static str> {
+        match text {
+            "seed" => Ok(Profile::Seed),
+            "nist" => Ok(Profile::Nist),
+            _ => Err("no such profile"),
+        }
+    }
+}
+
+/// Checks a new password of the person with this address and name; `pointer` is where it stands in the request.
 ///
 /// # Errors
 /// USER_1103, whose details name every rule that is missed.
-pub(crate) fn check(password: &str, email: &str, name: &str) -> Result<(), Refused<IdentityRefusal>> {
-    let missed = missed_rules(password, email, name);
+pub(crate) fn check(
+    profile: Profile,
+    pointer: &str,
+    password: &str,
+    email: &str,
+    name: &str,
+) -> Result<(), Refused<IdentityRefusal>> {
+    let missed = missed_rules(profile, pointer, password, email, name);
     if missed.is_empty() { Ok(()) } else { Err(IdentityRefusal::WeakPassword.because(Value::Array(missed))) }
 }
 
-fn missed_rules(password: &str, email: &str, name: &str) -> Vec<Value> {
-    let has = |test: fn(char) -> bool| password.chars().any(test);
+fn missed_rules(profile: Profile, pointer: &str, password: &str, email: &str, name: &str) -> Vec<Value> {
+    let has = |test: fn(char) -> bool| profile == Profile::Nist || password.chars().any(test);
     let chars = password.chars().count();
     let rules = [
         ("length", "at least 8 characters", chars >= MIN_CHARS),
@@ -48,7 +79,7 @@ fn missed_rules(password: &str, email: &str, name: &str) -> Vec<Value> {
     rules
         .into_iter()
         .filter(|(_, _, kept)| !kept)
-        .map(|(rule, reason, _)| json!({ "pointer": "/password", "rule": rule, "reason": reason }))
+        .map(|(rule, reason, _)| json!({ "pointer": pointer, "rule": rule, "reason": reason }))
         .collect()
 }
 
@@ -91,7 +122,11 @@ mod tests {
     use super::*;
 
     fn missed(password: &str) -> Vec<String> {
-        missed_rules(password, "alice.kim@example.org", "Alice Kim")
+        missed_by(Profile::Seed, password)
+    }
+
+    fn missed_by(profile: Profile, password: &str) -> Vec<String> {
+        missed_rules(profile, "/password", password, "alice.kim@example.org", "Alice Kim")
             .iter()
             .map(|rule| rule["rule"].as_str().unwrap().to_owned())
             .collect()
@@ -116,6 +151,18 @@ mod tests {
     #[test]
     fn c9_the_sample_of_seed_003_is_too_weak() {
         assert_eq!(missed("password123"), ["upper", "symbol", "common"]);
+    }
+
+    #[test]
+    fn c9_profile_nist_asks_for_length_and_for_nothing_that_everyone_guesses() {
+        for good in ["correct horse battery", "사과나무아래에서", "zqxwvkjy", "90418263"] {
+            assert_eq!(missed_by(Profile::Nist, good), Vec::<String>::new(), "{good}");
+        }
+        assert_eq!(missed_by(Profile::Nist, "zqxwvkj"), ["length"]);
+        assert_eq!(missed_by(Profile::Nist, "password123"), ["common"]);
+        assert_eq!(missed_by(Profile::Nist, "alice wonders"), ["context"]);
+        assert_eq!(missed_by(Profile::Nist, &"xq".repeat(65)), ["max_length"]);
+        assert_eq!(missed_by(Profile::Nist, "good\0 words"), ["nul"]);
     }
 
     #[test]

@@ -161,3 +161,19 @@ async fn bad_input_is_refused_and_nothing_is_written() {
     assert_eq!(world.count("SELECT count(*) FROM identity.users").await, 0);
     assert_eq!(world.count("SELECT count(*) FROM identity.mail_queue").await, 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c2_nobody_chooses_a_role_at_sign_up_unless_the_server_was_told_so() {
+    let asked = |role, email: &str| Register { role: Some(role), ..register(email) };
+    let world = World::start().await;
+    for role in [Role::Moderator, Role::Operator, Role::Auditor, Role::Admin, Role::Service] {
+        assert_eq!(world.refused(&asked(role, "a@example.org"), None).await, "USER_1303", "{role}");
+    }
+    assert_eq!(world.count("SELECT count(*) FROM identity.users").await, 0);
+    assert_eq!(world.ok(&asked(Role::User, "a@example.org"), None).await.role, Role::User);
+
+    let world = World::start_with(&[("ALLOW_ROLE_ON_REGISTER", "true")]).await;
+    let operator = world.ok(&asked(Role::Operator, "o@example.org"), None).await;
+    assert_eq!((operator.role, operator.is_verified), (Role::Operator, false));
+    assert_eq!(world.refused(&asked(Role::Service, "s@example.org"), None).await, "USER_1303");
+}

@@ -58,7 +58,8 @@ impl World {
     }
 
     pub async fn verifies(&self, mfa_token: &str, code: &str) -> Result<TokenPair, String> {
-        let request = VerifyMfa { mfa_token: mfa_token.to_owned(), code: code.to_owned() };
+        let request =
+            VerifyMfa { mfa_token: mfa_token.to_owned(), code: code.to_owned(), device_token: None };
         self.ask(&request, None).await.map_err(|refusal| refusal.problem.error_code)
     }
 
@@ -82,7 +83,7 @@ impl World {
     pub async fn signed(&self, device: &mut Device) -> SignInWithPasskey {
         let asked = self.ok(&AskForPasskey {}, None).await;
         let credential = device.signs(&asked.options).await;
-        SignInWithPasskey { challenge: asked.challenge, credential }
+        SignInWithPasskey { challenge: asked.challenge, credential, device_token: None }
     }
 }
 

@@ -37,12 +37,49 @@ async fn i078_with_an_authenticator_app_a_password_is_half_a_sign_in() {
     let pair = world.verifies(mfa_token, &app.code(&world, 0)).await.expect("signed in");
     let said = claims(&pair.access_token);
     assert_eq!(said["amr"], serde_json::json!(["pwd", "otp", "mfa"]));
+    assert_eq!(said["acr"], "aal2");
     world.ok(&GetMe {}, Some(&pair.access_token)).await;
     // what was proved stays what was proved
     let next = claims(&world.refreshes(&pair).await.expect("a refresh").access_token);
     assert_eq!((&next["amr"], &next["auth_time"]), (&said["amr"], &said["auth_time"]));
+    assert_eq!(next["acr"], "aal2");
     let history = "SELECT count(*) FROM identity.login_history WHERE failure_reason = 'invalid_code'";
     assert_eq!(world.count(history).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i081_i089_a_device_is_known_and_a_place_is_looked_at_once_the_second_factor_is_right() {
+    const HOME: &str = "192.0.2.7";
+    const ELSEWHERE: &str = "198.51.100.7";
+    const ON_THE_ROAD: &str = "203.0.113.7";
+    let world = World::start_with(&[ON, &[("LOGIN_RATE", "off")]].concat()).await;
+    let (pair, _) = world.with_app("a@example.org").await;
+    let codes = world.ok(&MakeRecoveryCodes {}, Some(&pair.access_token)).await.codes;
+    let signs_in = async |address: &str, code: &str, device_token: Option<String>| {
+        let half = Login { device_token: device_token.clone(), ..login("a@example.org", PASSWORD) };
+        let refusal = world.ask_from(address, &half).await.expect_err("half a sign-in");
+        let mfa_token = refusal.body["details"]["mfa_token"].as_str().expect("a token").to_owned();
+        assert_eq!(refusal.body["details"]["device_token"], serde_json::Value::Null);
+        let whole = VerifyMfa { mfa_token, code: code.to_owned(), device_token };
+        world.ask_from(address, &whole).await.unwrap_or_else(|refusal| panic!("{}", refusal.body))
+    };
+    let home = signs_in(HOME, &codes[0], None).await;
+    signs_in(ON_THE_ROAD, &codes[1], home.device_token.clone()).await;
+    assert_eq!(world.announced("security.suspicious").await, 0, "her own device");
+    // who has the password only is not there yet
+    world.ask_from(ELSEWHERE, &login("a@example.org", PASSWORD)).await.expect_err("half a sign-in");
+    assert_eq!(world.announced("security.suspicious").await, 0);
+    signs_in(ELSEWHERE, &codes[2], Some("nonsense".to_owned())).await;
+    assert_eq!(world.announced("security.suspicious").await, 1);
+    let by_code = "SELECT count(*) FROM (SELECT id, subject, payload FROM identity.outbox UNION
+                   SELECT id, subject, payload FROM identity.outbox_archive) AS all_of_them
+                   WHERE subject LIKE 'audit.identity.v1.user.logged_in.%'
+                   AND convert_from(payload, 'UTF8')::jsonb -> 'details' ->> 'by' = 'code'";
+    assert_eq!(world.count(by_code).await, 3);
+    // a sign-out of the others makes strangers of all devices
+    world.ok(&RevokeOtherAuthSessions {}, Some(&home.access_token)).await;
+    signs_in("198.51.99.7", &codes[3], home.device_token).await;
+    assert_eq!(world.announced("security.suspicious").await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -121,7 +158,7 @@ async fn i078_parallel_wrong_codes_get_exactly_five_looks_on_two_processes() {
     assert_eq!(times(&outcomes, "USER_1008"), 5, "{outcomes:?}");
     assert_eq!(times(&outcomes, "USER_1003"), 15, "{outcomes:?}");
     // the right one waits too, whoever asks, and the password is no way around
-    let request = VerifyMfa { mfa_token: mfa_token.clone(), code: app.code(&world, 0) };
+    let request = VerifyMfa { mfa_token: mfa_token.clone(), code: app.code(&world, 0), device_token: None };
     let refusal = world.ask(&request, None).await.expect_err("locked");
     assert_eq!(refusal.problem.error_code, "USER_1003");
     assert!(refusal.retry_after.is_some_and(|seconds| (1..=900).contains(&seconds)));
@@ -228,9 +265,12 @@ async fn i078_switched_off_there_are_no_such_requests() {
     let token = Some(pair.access_token.as_str());
     let id = world.clock().new_id().into();
     let credential = serde_json::json!({});
-    let passkey = SignInWithPasskey { challenge: "x".into(), credential: credential.clone() };
+    let passkey =
+        SignInWithPasskey { challenge: "x".into(), credential: credential.clone(), device_token: None };
     let answers = [
-        world.refused(&VerifyMfa { mfa_token: "x".into(), code: "123456".into() }, None).await,
+        world
+            .refused(&VerifyMfa { mfa_token: "x".into(), code: "123456".into(), device_token: None }, None)
+            .await,
         world.refused(&AskForPasskey {}, None).await,
         world.refused(&passkey, None).await,
         world.refused(&StartTotp {}, token).await,

@@ -100,18 +100,24 @@ async fn webauthn_a_copied_key_another_page_and_an_unlooked_touch_are_refused() 
     // 7.2 step 22: its counter stands where the other's has been
     let signed = world.signed(&mut copy).await;
     assert_eq!(world.refused(&signed, None).await, "USER_1008");
+    assert_eq!(world.announced("security.suspicious").await, 1);
     let mut elsewhere = device.copied().at("http://localhost:4000");
     let signed = world.signed(&mut elsewhere).await;
     assert_eq!(world.refused(&signed, None).await, "USER_1008");
     let asked = world.ok(&AskForPasskey {}, None).await;
     let credential = device.signs_unverified(&asked.options).await;
-    let unverified = SignInWithPasskey { challenge: asked.challenge, credential };
+    let unverified = SignInWithPasskey { challenge: asked.challenge, credential, device_token: None };
     assert_eq!(world.refused(&unverified, None).await, "USER_1008");
     // the challenge of another
     let (one, other) = (world.signed(&mut device).await, world.signed(&mut device).await);
-    let mixed = SignInWithPasskey { challenge: one.challenge, credential: other.credential };
+    let mixed =
+        SignInWithPasskey { challenge: one.challenge, credential: other.credential, device_token: None };
     assert_eq!(world.refused(&mixed, None).await, "USER_1008");
-    let nonsense = SignInWithPasskey { challenge: "x".into(), credential: serde_json::json!({ "id": 1 }) };
+    let nonsense = SignInWithPasskey {
+        challenge: "x".into(),
+        credential: serde_json::json!({ "id": 1 }),
+        device_token: None,
+    };
     assert_eq!(world.refused(&nonsense, None).await, "COMMON_0001");
     assert_eq!(world.announced("user.logged_in").await, 2);
 }

@@ -55,6 +55,22 @@ async fn c8_signing_out_of_all_ends_every_session_and_no_one_elses() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn p3_signing_out_of_all_again_after_a_503_tells_every_session() {
+    let world = World::start().await;
+    world.registers("a@example.org").await;
+    let (here, there) = (world.logs_in("a@example.org").await, world.logs_in("a@example.org").await);
+    let (all, token) = (Logout { all: true }, Some(here.access_token.as_str()));
+    world.delete_bucket().await;
+    assert_eq!(world.refused(&all, token).await, "COMMON_0010");
+    // the sweep is kept from telling them: what is told, the repetition tells
+    let wait = "UPDATE identity.pending_revocations SET due_at = now() + interval '1 day'";
+    world.db.execute(wait).await.unwrap();
+    world.make_bucket().await;
+    world.ok(&all, token).await;
+    assert!(world.is_told(sid(&here)).await && world.is_told(sid(&there)).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn p3_a_sign_out_that_the_bucket_did_not_take_is_503_and_told_later() {
     let world = World::start().await;
     world.registers("a@example.org").await;

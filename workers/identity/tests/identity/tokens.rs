@@ -58,7 +58,73 @@ async fn rfc9068_an_access_token_says_who_for_whom_and_until_when() {
         assert_eq!(claims[claim], value, "{claim}");
     }
     assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 1800);
-    assert!(claims.get("email").is_none());
+    let present: BTreeSet<&str> = claims.as_object().unwrap().keys().map(String::as_str).collect();
+    // RFC 9068 §2.2, and ours; no e-mail address unless it is asked for
+    let expected = [
+        "iss",
+        "exp",
+        "aud",
+        "sub",
+        "client_id",
+        "iat",
+        "jti",
+        "auth_time",
+        "acr",
+        "amr",
+        "nbf",
+        "sid",
+        "roles",
+        "role",
+        "email_verified",
+        "uv",
+        "user_id",
+    ];
+    assert_eq!(present, BTreeSet::from(expected));
+    assert_eq!((&claims["acr"], &claims["amr"]), (&"aal1".into(), &serde_json::json!(["pwd"])));
+    assert_eq!(claims["auth_time"], claims["iat"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i057_the_email_and_the_issuer_stand_in_tokens_as_they_are_configured() {
+    let issuer = "https://learn.example.org";
+    let world = World::prepare(&[("TOKEN_CLAIM_EMAIL", "true"), ("JWT_ISSUER", issuer)]).await;
+    world.run_identity().await;
+    world.is_ready().await;
+    world.registers("a@example.org").await;
+    let pair = world.logs_in("a@example.org").await;
+    let renewed = world.refreshes(&pair).await.unwrap();
+    for token in [&pair.access_token, &renewed.access_token] {
+        assert_eq!(claims(token)["email"], "a@example.org");
+        assert_eq!(claims(token)["iss"], issuer);
+    }
+    let pool = world.db.pool("identity", 1).await.unwrap();
+    let (env, minute) = (world.env(), Duration::from_secs(60));
+    let machine = lectern_identity::issue_service_token(&pool, &env, "m", &[], minute, world.clock()).await;
+    assert_eq!(claims(&machine.unwrap())["iss"], issuer);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn identity_i3_tokens_of_the_same_moment_differ_and_the_old_one_is_refused() {
+    let world =
+        Arc::new(World::start_with(&[("REFRESH_GRACE_SECONDS", "0"), ("MAX_SESSIONS_PER_USER", "0")]).await);
+    world.registers("a@example.org").await;
+    let mut sign_ins = JoinSet::new();
+    for _ in 0..16 {
+        let world = world.clone();
+        sign_ins.spawn(async move {
+            let first = world.logs_in("a@example.org").await;
+            let second = world.refreshes(&first).await.expect("its first use");
+            (first, second)
+        });
+    }
+    let pairs = sign_ins.join_all().await;
+    let all = || pairs.iter().flat_map(|(first, second)| [first, second]);
+    let access: BTreeSet<&str> = all().map(|pair| pair.access_token.as_str()).collect();
+    let refresh: BTreeSet<&str> = all().map(|pair| pair.refresh_token.as_str()).collect();
+    assert_eq!((access.len(), refresh.len()), (32, 32));
+    let (first, second) = &pairs[0];
+    assert_eq!(world.refreshes(first).await.unwrap_err(), "USER_1010");
+    assert_eq!(world.refreshes(second).await.unwrap_err(), "USER_1010", "the whole family is ended");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_nats::jetstream::kv;
 use async_nats::jetstream::stream;
 use lectern_core::bus::{Bus, BusConfig, Outgoing, refusal_status};
+use lectern_core::call::ClientInfo;
 use lectern_core::health::Health;
 use lectern_core::pg;
 use lectern_core::revocation::{BUCKET, Revocations, session_key};
@@ -108,7 +109,9 @@ impl World {
         let core =
             lectern_core::App::new("identity", database.pool().unwrap(), bus.clone(), self.clock.clone());
         let app = lectern_identity::app(core, &env).await.expect("identity starts");
-        let tokens = TokenCheck::new(bus, self.clock.clone(), Revocations::new(Duration::from_secs(1800)));
+        let issuer = lectern_core::jwt::issuer(&env).expect("an issuer");
+        let revocations = Revocations::new(Duration::from_secs(1800));
+        let tokens = TokenCheck::new(bus, self.clock.clone(), revocations).issued_by(&issuer);
         let process = Process {
             instance: self.clock.new_id().to_string(),
             health: Health::default(),
@@ -137,11 +140,29 @@ impl World {
 
     /// Sends one request with a deadline that a slow machine keeps.
     pub async fn ask<R: Request>(&self, request: &R, token: Option<&str>) -> Result<R::Reply, Box<Refusal>> {
-        let outgoing = Outgoing {
+        self.ask_with(request, token, |_| {}).await
+    }
+
+    /// The same as if it came through a gateway from this address.
+    pub async fn ask_from<R: Request>(&self, address: &str, request: &R) -> Result<R::Reply, Box<Refusal>> {
+        let address = address.parse().expect("an address");
+        let client = ClientInfo::new(Some(address), Some("a test"));
+        self.ask_with(request, None, |outgoing| outgoing.client = client).await
+    }
+
+    /// The same with other headers.
+    pub async fn ask_with<R: Request>(
+        &self,
+        request: &R,
+        token: Option<&str>,
+        dress: impl FnOnce(&mut Outgoing),
+    ) -> Result<R::Reply, Box<Refusal>> {
+        let mut outgoing = Outgoing {
             token: token.map(Into::into),
             deadline: self.clock.now() + Duration::from_secs(50),
             ..Outgoing::own(&self.clock)
         };
+        dress(&mut outgoing);
         let body = serde_json::to_vec(request).unwrap();
         let answer = match self.bus.request(R::SUBJECT, R::EFFECT, &outgoing, body.into()).await {
             Ok(answer) => answer,
@@ -187,6 +208,14 @@ impl World {
 
     pub async fn logs_in(&self, email: &str) -> TokenPair {
         self.ok(&login(email, PASSWORD), None).await
+    }
+
+    /// Signs in with a program, from an address.
+    pub async fn logs_in_from(&self, email: &str, address: &str, agent: &str) -> TokenPair {
+        let client = ClientInfo::new(Some(address.parse().unwrap()), Some(agent));
+        let signed_in =
+            self.ask_with(&login(email, PASSWORD), None, |outgoing| outgoing.client = client).await;
+        signed_in.unwrap_or_else(|refusal| panic!("not signed in: {}", refusal.body))
     }
 
     pub async fn refreshes(&self, pair: &TokenPair) -> Result<TokenPair, String> {
@@ -239,6 +268,20 @@ impl World {
         runs.find(|run| run.len() == 6).expect("six digits").to_owned()
     }
 
+    /// The token in the newest of `count` letters with a link.
+    pub async fn link_token(&self, to: &str, count: usize) -> String {
+        for _ in 0..600 {
+            let letters = self.letters_now(to);
+            let tokens = letters.iter().filter_map(|letter| letter["text"].as_str()?.split_once("#token="));
+            let tokens: Vec<&str> = tokens.map(|(_, rest)| rest.lines().next().unwrap_or_default()).collect();
+            if tokens.len() >= count {
+                return tokens[count - 1].to_owned();
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("no {count} letters with a link to {to}");
+    }
+
     /// Looks behind the doors: one number.
     pub async fn count(&self, sql: &str) -> i64 {
         self.db.value(sql).await.unwrap().expect("a number").parse().unwrap()
@@ -252,6 +295,27 @@ impl World {
              WHERE subject LIKE 'evt.identity.v1.{fact}.%'"
         ))
         .await
+    }
+
+    /// The facts of one kind, published or not.
+    pub async fn facts(&self, fact: &str) -> Vec<serde_json::Value> {
+        self.messages(&format!("evt.identity.v1.{fact}.%")).await
+    }
+
+    /// The audit entries of one kind, published or not.
+    pub async fn audited(&self, event_type: &str) -> Vec<serde_json::Value> {
+        self.messages(&format!("audit.identity.v1.{event_type}.%")).await
+    }
+
+    async fn messages(&self, subjects: &str) -> Vec<serde_json::Value> {
+        let sql = format!(
+            "SELECT jsonb_agg(convert_from(payload, 'UTF8')::jsonb ORDER BY id) FROM (
+                 SELECT id, subject, payload FROM identity.outbox
+                 UNION SELECT id, subject, payload FROM identity.outbox_archive) AS all_of_them
+             WHERE subject LIKE '{subjects}'"
+        );
+        let text = self.db.value(&sql).await.unwrap();
+        text.map(|text| serde_json::from_str(&text).unwrap()).unwrap_or_default()
     }
 
     /// Whether the bucket says right now that the session is ended.
@@ -281,11 +345,12 @@ pub fn register(email: &str) -> Register {
         business_number: None,
         industry: None,
         region: None,
+        role: None,
     }
 }
 
 pub fn login(email: &str, password: &str) -> Login {
-    Login { email: email.to_owned(), password: password.to_owned() }
+    Login { email: email.to_owned(), password: password.to_owned(), device_token: None }
 }
 
 /// What a token says of itself.

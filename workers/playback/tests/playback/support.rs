@@ -276,6 +276,8 @@ impl World {
             uv: 1,
             auth_time: now,
             amr: vec!["pwd".to_owned()],
+            acr: Some("aal1".to_owned()),
+            email: None,
         };
         let token = jwt::sign(&claims, KID, &self.pkcs8).expect("a token");
         Person { user, sid, tool: self.tool.with_token(token) }
@@ -469,5 +471,5 @@ async fn jwks(app: Other, _: Call, _: GetJwks) -> Outcome<GetJwks> {
 }
 
 async fn check_token(_: Other, _: Call, _: CheckToken) -> Outcome<CheckToken> {
-    Ok(TokenState { active: true })
+    Ok(TokenState { active: true, reason: None })
 }

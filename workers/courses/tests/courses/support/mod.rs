@@ -58,6 +58,12 @@ impl World {
             ..Default::default()
         };
         broker.create_stream(events).await.expect("the stream EVENTS");
+        let audit = jetstream::stream::Config {
+            name: "AUDIT".to_owned(),
+            subjects: vec!["audit.>".to_owned()],
+            ..Default::default()
+        };
+        broker.create_stream(audit).await.expect("the stream AUDIT");
         let revoked = jetstream::kv::Config { bucket: "revoked".to_owned(), ..Default::default() };
         broker.create_key_value(revoked).await.expect("the bucket revoked");
         let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).expect("a key").as_ref().to_vec();
@@ -137,6 +143,8 @@ impl World {
             uv: 1,
             auth_time: now,
             amr: vec!["pwd".to_owned()],
+            acr: Some("aal1".to_owned()),
+            email: None,
         };
         let token = jwt::sign(&claims, KID, &self.pkcs8).expect("a token");
         Person { id, tool: self.tool.with_token(token) }
@@ -147,12 +155,13 @@ impl World {
         Person { id: UserId(Clock::default().new_id()), tool: self.tool.clone() }
     }
 
-    /// Everything that a service announced, in its order: the subjects and the envelopes.
+    /// Every fact that a service announced, in its order: the subjects and the envelopes.
     pub async fn facts(&self, service: &str) -> Vec<(String, Value)> {
         let rows = format!(
             "SELECT json_agg(json_build_array(subject, convert_from(payload, 'UTF8')::json) ORDER BY seq)
              FROM (SELECT seq, subject, payload FROM {service}.outbox
-                   UNION ALL SELECT seq, subject, payload FROM {service}.outbox_archive) AS announced"
+                   UNION ALL SELECT seq, subject, payload FROM {service}.outbox_archive) AS announced
+             WHERE subject LIKE 'evt.%'"
         );
         match self.database.value(&rows).await.expect("read") {
             Some(json) => serde_json::from_str(&json).expect("facts"),
@@ -252,5 +261,5 @@ async fn jwks(app: Identity, _call: Call, _req: GetJwks) -> Outcome<GetJwks> {
 }
 
 async fn check_token(_app: Identity, _call: Call, _req: CheckToken) -> Outcome<CheckToken> {
-    Ok(TokenState { active: true })
+    Ok(TokenState { active: true, reason: None })
 }

@@ -1,6 +1,6 @@
 //! A worker in process against a nats-server and a database of its own, with the streams and consumers that provisioning
-//! makes, and a small identity that vouches for the people of the test. Used by the tests of enrolment and of
-//! notifications.
+//! makes, and a small identity that vouches for the people of the test. Used by the tests of enrolment, of
+//! notifications and of audit.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,6 +62,7 @@ impl World {
         let world = World { database, clock, nats, tool: Tool::new(client), pkcs8, stop };
         world.make_stream("EVENTS", "").await;
         world.make_stream("DEAD", "").await;
+        world.make_stream("AUDIT", "").await;
 
         let pair = Ed25519KeyPair::from_pkcs8(&world.pkcs8).expect("a key");
         let x = URL_SAFE_NO_PAD.encode(pair.public_key().as_ref());
@@ -139,6 +140,10 @@ impl World {
             let filter = json!({ "filter_subject": format!("timers.{}.due.>", table.service) });
             self.make_consumer(&subject::timer_stream(table.service), "due", filter, 20).await;
         }
+        for drain in &table.drains {
+            let filter = json!({ "filter_subject": drain.filter });
+            self.make_consumer(drain.stream, drain.consumer, filter, 6).await;
+        }
     }
 
     async fn make_consumer(&self, stream: &str, name: &str, mut config: Value, deliveries: u32) {
@@ -176,6 +181,8 @@ impl World {
             uv: 1,
             auth_time: now,
             amr: vec!["pwd".to_owned()],
+            acr: Some("aal1".to_owned()),
+            email: None,
         };
         let token = jwt::sign(&claims, KID, &self.pkcs8).expect("a token");
         Person { id, tool: self.tool.with_token(token) }
@@ -324,5 +331,5 @@ async fn jwks(app: Identity, _: Call, _: GetJwks) -> Outcome<GetJwks> {
 }
 
 async fn check_token(_: Identity, _: Call, _: CheckToken) -> Outcome<CheckToken> {
-    Ok(TokenState { active: true })
+    Ok(TokenState { active: true, reason: None })
 }

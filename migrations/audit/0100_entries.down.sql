@@ -1,0 +1,2 @@
+DROP TABLE entries;
+DROP FUNCTION refuse_change();

@@ -1,0 +1,2 @@
+DROP TABLE erasure_receipts;
+DROP TABLE erasures;

@@ -1,0 +1,62 @@
+//! Numbers that are looked up, not counted as things happen (I-129, I-130, I-134), and the series that dashboards and
+//! alerts must find before anything has happened.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use sqlx::query;
+
+use crate::app::App;
+use crate::suspicion::Activity;
+
+/// How often.
+pub(crate) const PACE: Duration = Duration::from_secs(15);
+
+/// Sets the gauges. Every process shows the same accounts and sessions (take the maximum, not the sum); one of them at a
+/// time counts, the others read what it found. The pool is each process's own (take the sum).
+pub async fn gauges(app: App) -> anyhow::Result<()> {
+    let now = app.now();
+    // a row that another process is counting into is left to it: what it says is at most one pace older
+    query!(
+        "UPDATE identity.counts c SET
+             counted_at = $1,
+             users = (SELECT count(*) FROM identity.users WHERE status <> 'deleted'),
+             active_users = (SELECT count(*) FROM identity.users WHERE is_active),
+             active_sessions = (SELECT count(*) FROM identity.auth_sessions
+                                WHERE kind = 'user' AND revoked_at IS NULL AND expires_at_idle > $1)
+         FROM (SELECT only_row FROM identity.counts WHERE counted_at <= $2 FOR UPDATE SKIP LOCKED) due
+         WHERE c.only_row = due.only_row",
+        now,
+        now - TimeDelta::from_std(PACE)? / 2
+    )
+    .execute(app.pool())
+    .await?;
+    let counts = query!("SELECT users, active_users, active_sessions FROM identity.counts")
+        .fetch_one(app.pool())
+        .await?;
+    #[expect(clippy::cast_precision_loss, reason = "counts of people fit")]
+    let exactly = |count: i64| count as f64;
+    metrics::gauge!("users_total").set(exactly(counts.users));
+    metrics::gauge!("active_users_total").set(exactly(counts.active_users));
+    metrics::gauge!("user_active_sessions").set(exactly(counts.active_sessions));
+    metrics::gauge!("user_database_connections").set(f64::from(app.pool().size()));
+    Ok(())
+}
+
+/// Makes the series of seed 001 stand at zero: a rate over a series that is not there yet is no number.
+pub(crate) fn start_at_zero() {
+    for status in ["success", "failed", "rate_limited"] {
+        metrics::counter!("user_login_attempts_total", "status" => status).increment(0);
+        metrics::counter!("user_signup_total", "status" => status).increment(0);
+    }
+    for reason in ["invalid_password", "user_not_found", "account_locked", "rate_limited"] {
+        metrics::counter!("user_failed_login_attempts_total", "reason" => reason).increment(0);
+    }
+    for status in ["success", "failed", "expired"] {
+        metrics::counter!("user_email_verification_total", "status" => status).increment(0);
+    }
+    for activity in Activity::ALL {
+        metrics::counter!("user_suspicious_activity_total", "activity_type" => activity.name()).increment(0);
+    }
+    metrics::counter!("user_account_lockouts_total").increment(0);
+}
