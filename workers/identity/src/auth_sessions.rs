@@ -10,32 +10,12 @@ use sqlx::{query, query_scalar};
 
 use crate::app::{App, Fault};
 use crate::device;
+use crate::settings::WhenFull;
 use crate::tokens::{Proof, RefreshHash};
 use crate::{account, known_device};
 
 /// The handler puts a revocation into the bucket itself; after this long the sweep does.
 pub(crate) const HANDLER_HAS: TimeDelta = TimeDelta::seconds(2);
-
-/// What a sign-in does that finds no room for its session (identity spec C25).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum WhenFull {
-    /// It ends the oldest.
-    EvictOldest,
-    /// It is refused with USER_1203.
-    Reject,
-}
-
-impl std::str::FromStr for WhenFull {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<WhenFull, Self::Err> {
-        match text {
-            "evict_oldest" => Ok(WhenFull::EvictOldest),
-            "reject" => Ok(WhenFull::Reject),
-            _ => Err("no such policy"),
-        }
-    }
-}
 
 /// Why a session was ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -153,7 +153,7 @@ async fn i105_i106_what_people_do_over_http_is_found_in_the_record_and_the_recor
         ),
         (format!("event_type=user.created&user_id={operator_id}"), json!({ "by": "command" })),
         (format!("event_type=user.logged_in&actor_id={alice_id}"), json!({ "by": "password" })),
-        (format!("event_type=user.logged_out&actor_id={alice_id}"), json!({ "all": false })),
+        (format!("event_type=user.logged_out&actor_id={alice_id}"), json!({})),
         (format!("event_type=course.created&actor_id={operator_id}"), json!({ "course_id": course })),
         (
             format!("service=courses&event_type=course.updated&actor_id={operator_id}"),

@@ -27,20 +27,6 @@ pub(crate) use me::erase_me;
 pub(crate) use receipts::received;
 pub(crate) use sweep::{PACE, sweep};
 
-/// How the erasure of a person reaches the streams.
-#[derive(Clone)]
-pub(crate) struct Eraser {
-    pub nats_url: String,
-    /// None where the broker asks for no key.
-    pub nkey: Option<String>,
-}
-
-impl std::fmt::Debug for Eraser {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Eraser").field("nats_url", &self.nats_url).finish_non_exhaustive()
-    }
-}
-
 const OWN: &str = "identity";
 
 /// Who has to answer: every service of the contract but identity, which does its part at once.

@@ -165,7 +165,7 @@ async fn i028_a_deleted_account_is_gone_with_all_that_it_said_and_its_address_is
 
     world.ok(&DeleteUser { id: user.id }, Some(&admin)).await;
     assert!(world.is_told(sid(&pair)).await, "told before it was answered");
-    assert_eq!(world.refreshes(&pair).await.unwrap_err(), "USER_1006");
+    assert_eq!(world.refreshes(&pair).await.unwrap_err(), "USER_1011");
     assert_eq!(world.refused(&login("gone@example.org", PASSWORD), None).await, "USER_1001");
     for _ in 0..2 {
         assert_eq!(world.refused(&GetUser { id: user.id }, Some(&admin)).await, "USER_1101");
@@ -196,7 +196,7 @@ async fn i028_a_deleted_account_is_gone_with_all_that_it_said_and_its_address_is
     let fact = &world.facts("user.deleted").await[0]["data"];
     assert_eq!((&fact["user_id"], &fact["email"]), (&json!(user.id), &json!(address)));
     let audited = world.audited("user.deleted").await;
-    assert_eq!((audited.len(), &audited[0]["details"]), (1, &json!({ "reason": "admin_action" })));
+    assert_eq!((audited.len(), &audited[0]["details"]["reason"]), (1, &json!("admin_action")));
     // somebody else may have the address now
     let next = world.registers("gone@example.org").await;
     assert_ne!(next.id, user.id);
