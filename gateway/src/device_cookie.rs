@@ -7,10 +7,12 @@ use std::net::IpAddr;
 use axum::http::header::{COOKIE, HOST};
 use axum::http::{HeaderMap, HeaderValue};
 use bytes::Bytes;
-use lectern_subjects::identity::{Login, TokenPair};
+use lectern_subjects::identity::{Login, SignInWithPasskey, TokenPair, VerifyMfa};
 use lectern_subjects::{Request, RequestInfo};
 use serde::de::IgnoredAny;
 
+/// What a sign-in can end with.
+const SIGN_INS: [&str; 3] = [Login::SUBJECT, VerifyMfa::SUBJECT, SignInWithPasskey::SUBJECT];
 /// The cookie's name.
 const NAME: &str = "lectern_device";
 /// The request's field.
@@ -22,7 +24,7 @@ const LONGEST: usize = 512;
 
 /// The body of a sign-in with the cookie's token in front, when it names none itself. Anything else stays as it is.
 pub(crate) fn into_body(info: &RequestInfo, headers: &HeaderMap, body: Bytes) -> Bytes {
-    let Some(token) = (info.subject == Login::SUBJECT).then(|| cookie(headers)).flatten() else {
+    let Some(token) = SIGN_INS.contains(&info.subject).then(|| cookie(headers)).flatten() else {
         return body;
     };
     // what is no object of fields is left for the decoder to refuse
@@ -52,7 +54,7 @@ pub(crate) fn set(
     client: Option<IpAddr>,
     reply: &[u8],
 ) -> Option<HeaderValue> {
-    if info.subject != Login::SUBJECT {
+    if !SIGN_INS.contains(&info.subject) {
         return None;
     }
     let token = serde_json::from_slice::<TokenPair>(reply).ok()?.device_token?;
@@ -147,6 +149,9 @@ mod tests {
             ("localhost", None),
         ] {
             assert_eq!(set_for(host, client), secure, "{host}");
+        }
+        for sign_in in SIGN_INS {
+            assert!(set(info(sign_in), &headers(&[]), HERE, reply).is_some(), "{sign_in}");
         }
         let without = br#"{"access_token":"a","refresh_token":"r","token_type":"bearer","expires_in":1}"#;
         assert_eq!(set(info(Login::SUBJECT), &headers(&[]), HERE, without), None);

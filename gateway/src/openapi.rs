@@ -14,6 +14,15 @@ use crate::routes::{ROUTES, Route, Standing};
 /// Where components stand in the document.
 const COMPONENTS: &str = "#/components/schemas/";
 
+/// Requests of features that a setting switches on, by how their subjects begin: elsewhere they answer COMMON_0006.
+const SWITCHED_ON_BY: [(&str, &str); 5] = [
+    ("svc.identity.v1.auth.mfa_", "ENABLE_TWO_FACTOR_AUTH"),
+    ("svc.identity.v1.mfa.totp_", "ENABLE_TWO_FACTOR_AUTH"),
+    ("svc.identity.v1.mfa.recovery_", "ENABLE_TWO_FACTOR_AUTH"),
+    ("svc.identity.v1.mfa.passkey_", "PASSKEYS_ENABLED"),
+    ("svc.identity.v1.auth.passkey_", "PASSKEYS_ENABLED"),
+];
+
 /// The document.
 pub(crate) fn document() -> Value {
     let mut settings = SchemaSettings::draft2020_12();
@@ -93,6 +102,9 @@ fn operation(route: &Route, info: &RequestInfo, generator: &mut SchemaGenerator)
         "parameters": parameters,
         "responses": responses(route, info, &reply, &repeated_in(route, &golden["reply"])),
     });
+    if let Some((_, setting)) = SWITCHED_ON_BY.iter().find(|(start, _)| info.subject.starts_with(start)) {
+        operation["x-switched-on-by"] = json!(setting);
+    }
     if route.standing != Standing::Own {
         // an id belongs to one operation: the request's own row
         operation["operationId"] = json!(

@@ -19,12 +19,14 @@ use lectern_subjects::enrollment::{
     ListEnrollments, ListPlans, ListSubscriptions, Subscribe, UpdateSubscription,
 };
 use lectern_subjects::identity::{
-    ChangeEmail, ChangePassword, CheckToken, ConfirmEmail, CreateUser, DeleteUser, DisableUser, EnableUser,
-    EraseMe, ForgotPassword, GetAccount, GetAuditPrivate, GetErasure, GetJwks, GetMe, GetUser, GetUserinfo,
-    IntrospectToken, ListAuthSessions, ListLoginHistory, ListUserSessions, ListUsers, Login, Logout, Refresh,
-    Register, ResendVerification, ResetPassword, RevokeAllSessions, RevokeAuthSession, RevokeByLink,
-    RevokeOtherAuthSessions, RevokeToken, RevokeUserSessions, RotateKeys, SetRole, UnlockUser, UpdateMe,
-    UpdateUser, VerifyEmail,
+    AddPasskey, AskForPasskey, ChangeEmail, ChangePassword, CheckToken, ConfirmEmail, ConfirmTotp,
+    CreateUser, DeleteUser, DisableUser, EnableUser, EraseMe, ForgotPassword, GetAccount, GetAuditPrivate,
+    GetErasure, GetJwks, GetMe, GetUser, GetUserinfo, IntrospectToken, ListAuthSessions, ListLoginHistory,
+    ListPasskeys, ListUserSessions, ListUsers, Login, Logout, MakeRecoveryCodes, Reauthenticate, Refresh,
+    Register, RemovePasskey, RemoveTotp, ResendVerification, ResetPassword, RevokeAllSessions,
+    RevokeAuthSession, RevokeByLink, RevokeOtherAuthSessions, RevokeToken, RevokeUserSessions, RotateKeys,
+    SetRole, SignInWithPasskey, StartPasskey, StartTotp, UnlockUser, UpdateMe, UpdateUser, VerifyEmail,
+    VerifyMfa,
 };
 use lectern_subjects::notifications::{ListNotices, ReadNotice};
 use lectern_subjects::playback::{
@@ -117,6 +119,10 @@ pub static ROUTES: &[Route] = &[
     route::<VerifyEmail>("POST", "/api/v1/auth/verify-email", 200),
     route::<ResendVerification>("POST", "/api/v1/auth/verify-email/resend", 200),
     route::<Login>("POST", "/api/v1/auth/login", 200),
+    route::<VerifyMfa>("POST", "/api/v1/auth/mfa/verify", 200),
+    route::<AskForPasskey>("POST", "/api/v1/auth/passkeys/login/options", 200),
+    route::<SignInWithPasskey>("POST", "/api/v1/auth/passkeys/login/verify", 200),
+    route::<Reauthenticate>("POST", "/api/v1/auth/reauthenticate", 200),
     route::<Refresh>("POST", "/api/v1/auth/refresh", 200),
     route::<Logout>("POST", "/api/v1/auth/logout", 200),
     route::<RevokeByLink>("POST", "/api/v1/auth/sessions/revoke-by-link", 200),
@@ -124,6 +130,15 @@ pub static ROUTES: &[Route] = &[
     route::<ResetPassword>("POST", "/api/v1/auth/password/reset", 200),
     route::<ChangePassword>("PUT", "/api/v1/users/me/password", 200),
     route::<GetMe>("GET", "/api/v1/users/me", 200),
+    route::<StartTotp>("POST", "/api/v1/users/me/totp", 200),
+    route::<ConfirmTotp>("POST", "/api/v1/users/me/totp/confirm", 200),
+    route::<RemoveTotp>("DELETE", "/api/v1/users/me/totp", 200),
+    route::<MakeRecoveryCodes>("POST", "/api/v1/users/me/recovery-codes", 200),
+    route::<StartPasskey>("POST", "/api/v1/users/me/passkeys/options", 200),
+    route::<AddPasskey>("POST", "/api/v1/users/me/passkeys", 201),
+    route::<ListPasskeys>("GET", "/api/v1/users/me/passkeys", 200),
+    route::<RemovePasskey>("DELETE", "/api/v1/users/me/passkeys/{id}", 200),
+    route::<CreateUser>("POST", "/api/v1/admin/users", 201),
     route::<GetAccount>("GET", "/api/v2/users/me", 200),
     // seed 001 writes PUT; absent fields stay as they are in both
     route::<UpdateMe>("PATCH", "/api/v1/users/me", 200),

@@ -43,6 +43,8 @@ ids! {
     UserId;
     /// An auth session (`sid`): one sign-in and the tokens that descend from it.
     AuthSessionId;
+    /// What proves, besides a password, that somebody owns an account.
+    CredentialId;
     /// A course.
     CourseId;
     /// A course session: one lesson with a video.

@@ -7,6 +7,7 @@ mod check;
 mod password;
 mod privacy;
 mod profile;
+mod second_factor;
 mod session;
 mod sign_in;
 mod token;
@@ -20,6 +21,7 @@ pub use self::audit::*;
 pub use self::password::*;
 pub use self::privacy::*;
 pub use self::profile::*;
+pub use self::second_factor::*;
 pub use self::session::*;
 pub use self::sign_in::*;
 pub use self::token::*;
@@ -41,6 +43,10 @@ refusals! {
         TokenExpired = "USER_1005" 401 Unauthenticated "the token has expired",
         /// No token, or one that is not ours.
         TokenInvalid = "USER_1006" 401 Unauthenticated "the token is not valid",
+        /// The password is right; details hold `mfa_token` for `auth.mfa_verify` and the `kinds` of factors there are.
+        MfaRequired = "USER_1007" 401 Unauthenticated "a second factor is needed",
+        /// The code, the passkey or the token that asked for it is not valid, or was used before.
+        MfaInvalid = "USER_1008" 401 Unauthenticated "the second factor is not valid",
         /// Too long ago that the caller proved who they are: sign in again, then repeat.
         ReauthenticationRequired = "USER_1009" 403 Forbidden "sign in again to do this",
         /// A consumed refresh token came again: its session is ended.
@@ -61,6 +67,10 @@ refusals! {
         CodeInvalid = "USER_1106" 400 Invalid "the code is not valid",
         /// The code is too old; ask for another.
         CodeExpired = "USER_1107" 400 Invalid "the code has expired",
+        /// Nothing would be left to sign in with.
+        LastCredential = "USER_1108" 409 Conflict "the account would have nothing to sign in with",
+        /// No such passkey.
+        CredentialNotFound = "USER_1109" 404 NotFound "no such credential",
         /// No such session.
         SessionNotFound = "USER_1201" 404 NotFound "no such session",
         /// The session ran out.
@@ -85,6 +95,14 @@ requests! { IdentityRefusal;
     "svc.identity.v1.auth.resend" Access::Public, Unkeyed ResendVerification => Message, shape { "email" => InvalidEmailFormat };
     /// Sign in with e-mail and password.
     "svc.identity.v1.auth.login" Access::Public, Unkeyed Login => TokenPair, shape { "email" => InvalidEmailFormat };
+    /// The second half of a sign-in: a code of the authenticator app, or a recovery code.
+    "svc.identity.v1.auth.mfa_verify" Access::Public, Unkeyed VerifyMfa => TokenPair;
+    /// A challenge for a sign-in by passkey.
+    "svc.identity.v1.auth.passkey_options" Access::Public, Unkeyed AskForPasskey => PasskeyChallenge;
+    /// Sign in with a passkey.
+    "svc.identity.v1.auth.passkey_verify" Access::Public, Unkeyed SignInWithPasskey => TokenPair;
+    /// Prove again who the caller is: a new pair of the same session.
+    "svc.identity.v1.auth.reauthenticate" Access::User, Unkeyed Reauthenticate => TokenPair;
     /// Exchange a refresh token for a new pair.
     "svc.identity.v1.auth.refresh" Access::Public, Unkeyed Refresh => TokenPair;
     /// Sign out of this session, or of all.
@@ -99,6 +117,22 @@ requests! { IdentityRefusal;
     "svc.identity.v1.users.password_change" Access::User, Unkeyed ChangePassword => Message, shape { "new_password" => WeakPassword };
     /// The caller's own account.
     "svc.identity.v1.users.me_get" Access::User, Read GetMe => User;
+    /// A secret for an authenticator app.
+    "svc.identity.v1.mfa.totp_start" Access::User, Unkeyed StartTotp => TotpSecret;
+    /// Use the authenticator app from now on.
+    "svc.identity.v1.mfa.totp_confirm" Access::User, Unkeyed ConfirmTotp => Message;
+    /// Do without an authenticator app.
+    "svc.identity.v1.mfa.totp_remove" Access::User, Write RemoveTotp => Message;
+    /// New recovery codes, shown once.
+    "svc.identity.v1.mfa.recovery_codes" Access::User, Unkeyed MakeRecoveryCodes => RecoveryCodes;
+    /// A challenge for a new passkey.
+    "svc.identity.v1.mfa.passkey_start" Access::User, Unkeyed StartPasskey => PasskeyChallenge;
+    /// Register a passkey.
+    "svc.identity.v1.mfa.passkey_add" Access::User, Write AddPasskey => Passkey;
+    /// The caller's passkeys.
+    "svc.identity.v1.mfa.passkey_list" Access::User, Read ListPasskeys => Page<Passkey>;
+    /// Do without a passkey.
+    "svc.identity.v1.mfa.passkey_remove" Access::Owner, Write RemovePasskey => Message;
     /// Change the caller's own account.
     "svc.identity.v1.users.me_update" Access::User, Write UpdateMe => User, shape { "role" => RoleNotAssignable, "roles" => RoleNotAssignable };
     /// The caller's own account, in full.
@@ -256,6 +290,15 @@ facts! {
         /// `user`: by its owner, who knew the old one; `reset`: by who reads the account's mail.
         by: String,
     }
+    /// What proves that somebody owns an account was added, replaced, used up or removed.
+    UserCredentialChanged "evt.identity.v1.user.credential_changed" by user_id {
+        /// The user.
+        user_id: UserId,
+        /// `totp`, `recovery` or `passkey`.
+        kind: String,
+        /// `added`, `replaced`, `used` or `removed`.
+        action: String,
+    }
     /// An auth session was ended; its tokens are refused from now on.
     SessionRevoked "evt.identity.v1.session.revoked" by user_id {
         /// The user.
@@ -272,14 +315,14 @@ facts! {
         /// The session that was ended for it.
         sid: AuthSessionId,
     }
-    /// A sign-in was refused: a wrong password, an address that nobody has, or an account that may not sign in. While an
+    /// A sign-in was refused: a wrong password or code, an address that nobody has, or an account that may not sign in. While an
     /// account or an address has no tries left, nothing more is announced.
     UserLoginFailed "evt.identity.v1.user.login_failed" by about {
         /// The user, or for an address that nobody has a keyed hash of it.
         about: Uuid,
         /// The user; none for an address that nobody has.
         user_id: Option<UserId>,
-        /// `invalid_password`, `user_not_found`, `account_disabled` or `email_not_verified`.
+        /// `invalid_password`, `user_not_found`, `invalid_code`, `account_disabled` or `email_not_verified`.
         reason: String,
         /// Keyed hash of the client's network (IPv4 /24, IPv6 /64), 16 hexadecimal digits; none for a sign-in that began on the bus.
         ip_prefix_hash: Option<String>,
@@ -297,7 +340,7 @@ facts! {
         about: Uuid,
         /// The user; none when it is about an address as a whole.
         user_id: Option<UserId>,
-        /// `lockout`, `credential_stuffing`, `new_device` or `refresh_reuse`.
+        /// `lockout`, `credential_stuffing`, `new_device`, `refresh_reuse` or `copied_passkey`.
         activity_type: String,
         /// The event of OpenID CAEP 1.0 that comes nearest: `risk-level-change`, `session-established` or
         /// `session-revoked`.

@@ -37,6 +37,8 @@ async fn lives(stack: &Stack) -> Actor {
     player.sends_events(beats()).await.accepted();
     let plan = operator.creates_free_plan("Months", "P1M").await.created().id();
     she.subscribes(&plan, true).await.created();
+    she.posts("/users/me/totp", json!({})).await.ok();
+    she.posts("/users/me/passkeys/options", json!({})).await.ok();
     until(
         Duration::from_secs(30),
         async || she.reads_notices().await,
@@ -152,6 +154,9 @@ async fn identity_i13_a_person_who_used_every_service_is_forgotten_in_every_one(
     for (service, what) in [
         ("identity", "users"),
         ("identity", "login_history"),
+        ("identity", "credentials"),
+        ("identity", "challenges"),
+        ("identity", "sign_in_places"),
         ("courses", "course_instructors"),
         ("playback", "playback_events"),
         ("enrollment", "enrollments"),

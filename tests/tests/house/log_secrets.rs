@@ -69,6 +69,20 @@ async fn journey(stack: &Stack) -> BTreeSet<String> {
     let machine = stack.lectern(&["token", "issue", "--name", "scanner"]).await.done().expect("issued");
     stack.bus().await.with_token(machine.clone()).asks("svc.courses.v1.courses.list", json!({})).await.ok();
     secrets.insert(machine);
+    let secret = alice.posts("/users/me/totp", json!({})).await.ok();
+    secrets.extend([secret.text("/secret"), secret.text("/otpauth_url")]);
+    let codes = alice.posts("/users/me/recovery-codes", json!({})).await.ok();
+    secrets.extend((0..10).map(|n| codes.text(&format!("/codes/{n}"))));
+    secrets.insert(alice.posts("/auth/passkeys/login/options", json!({})).await.ok().text("/challenge"));
+    let code = codes.text("/codes/0");
+    alice.posts("/auth/reauthenticate", json!({ "code": code })).await.refused(401, "USER_1008");
+    alice
+        .posts("/auth/mfa/verify", json!({ "mfa_token": "A-Half-Signed-In-Token", "code": code }))
+        .await
+        .is(401);
+    secrets.insert("A-Half-Signed-In-Token".to_owned());
+    let proved = alice.posts("/auth/reauthenticate", json!({ "password": alice.password })).await.ok();
+    secrets.extend([proved.text("/access_token"), proved.text("/refresh_token")]);
     alice.logs_out().await;
     tokio::time::sleep(std::time::Duration::from_secs(3)).await;
     secrets

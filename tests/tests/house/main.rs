@@ -10,6 +10,8 @@ mod bad_token;
 mod contract;
 mod crash;
 mod database_loss;
+#[path = "../../../workers/identity/tests/identity/device.rs"]
+mod device;
 mod differential;
 mod discovery;
 mod documents;
@@ -26,6 +28,7 @@ mod revocation;
 mod road;
 mod rolling;
 mod security_feed;
+mod second_factor;
 mod seed_aliases;
 mod shared;
 mod staff;

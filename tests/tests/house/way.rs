@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::road::{Doors, Road, Seen};
 use crate::shared::{House, house};
-use crate::{way_account, way_steps};
+use crate::{second_factor, way_account, way_steps};
 
 /// One traveller on one road, and what was answered so far.
 pub struct Way<'a> {
@@ -71,6 +71,7 @@ async fn travel<'a>(house: &'a House, doors: &'a Doors<'a>, road: Road) -> Way<'
     way_steps::watches(&mut way, &lesson).await;
     way_steps::subscribes(&mut way).await;
     way_steps::reads_notices(&mut way).await;
+    second_factor::proves_twice(&mut way).await;
     way_account::minds_her_account(&mut way).await;
     way_steps::says_goodbye(&mut way).await;
     way

@@ -5,10 +5,11 @@ use lectern_core::{Call, Error, Tx};
 use lectern_subjects::Role;
 use lectern_subjects::id::UserId;
 use lectern_subjects::identity::{Account, IdentityRefusal, Register, User};
-use sqlx::{PgConnection, PgExecutor, PgPool, query, query_scalar};
+use sqlx::{PgConnection, PgPool, query, query_scalar};
 
 use crate::app::{App, Fault};
 use crate::letters::Language;
+use crate::mfa;
 use crate::vault::Vault;
 
 /// An account that is to be made.
@@ -105,12 +106,13 @@ pub(crate) async fn insert(
 
 /// An account as its owner sees it; none when there is no such account, or it was deleted.
 pub(crate) async fn show(pool: &PgPool, vault: &Vault, id: UserId) -> Result<Option<User>, Fault> {
-    Ok(show_full(pool, vault, id).await?.map(|account| account.user))
+    let mut connection = pool.acquire().await?;
+    Ok(show_full(&mut connection, vault, id).await?.map(|account| account.user))
 }
 
 /// The same with everything that the owner may change.
 pub(crate) async fn show_full(
-    database: impl PgExecutor<'_>,
+    database: &mut PgConnection,
     vault: &Vault,
     id: UserId,
 ) -> Result<Option<Account>, Fault> {
@@ -121,7 +123,7 @@ pub(crate) async fn show_full(
            FROM identity.users WHERE id = $1 AND status <> 'deleted'"#,
         id.0
     )
-    .fetch_optional(database)
+    .fetch_optional(&mut *database)
     .await?;
     let Some(row) = row else { return Ok(None) };
     let open = |column: &str, sealed: Option<&[u8]>| open(vault, column, id, sealed);
@@ -147,8 +149,7 @@ pub(crate) async fn show_full(
         locale: row.locale,
         time_zone: row.time_zone,
         updated_at: row.updated_at,
-        // no account has a second factor yet: there is no way to add one
-        mfa: Vec::new(),
+        mfa: mfa::kinds(database, id).await?,
     }))
 }
 
@@ -210,7 +211,7 @@ pub(crate) fn phone(vault: &Vault, id: UserId, sealed: Option<&[u8]>) -> Result<
 /// USER_1101, and COMMON_0011 when `If-Match` names another version.
 pub(crate) async fn locked(tx: &mut Tx, app: &App, call: &Call, id: UserId) -> Result<Account, Fault> {
     lock(tx, id).await?;
-    let account = show_full(&mut **tx, app.vault(), id).await?.ok_or(IdentityRefusal::UserNotFound)?;
+    let account = show_full(tx, app.vault(), id).await?.ok_or(IdentityRefusal::UserNotFound)?;
     call.expect_version(account.user.version)?;
     Ok(account)
 }
@@ -220,7 +221,7 @@ pub(crate) async fn locked(tx: &mut Tx, app: &App, call: &Call, id: UserId) -> R
 /// # Errors
 /// USER_1101.
 pub(crate) async fn shown(tx: &mut Tx, app: &App, id: UserId) -> Result<User, Fault> {
-    let account = show_full(&mut **tx, app.vault(), id).await?;
+    let account = show_full(tx, app.vault(), id).await?;
     Ok(account.ok_or(IdentityRefusal::UserNotFound)?.user)
 }
 

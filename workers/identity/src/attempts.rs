@@ -13,6 +13,7 @@ use lectern_subjects::{CommonRefusal, Refusal};
 use sqlx::{PgConnection, query, query_scalar};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::account;
 use crate::app::{App, Fault};
 
 /// A place is free again after this long, should its process die.
@@ -20,8 +21,14 @@ const LEASE: TimeDelta = TimeDelta::seconds(10);
 /// A waiting sign-in gives up this much before its deadline, so that it can still say so.
 const TIME_TO_ANSWER: Duration = Duration::from_millis(100);
 
-/// An account as the counter knows it: a keyed hash of the address, whether somebody has it or not.
+/// What is counted by, as the counter knows it: a keyed hash of the address, whether somebody has it or not, or of the
+/// user whose second factor is tried.
 pub(crate) type Account = [u8; 32];
+
+/// The counter of an address's passwords, wherever they are asked for.
+pub(crate) fn account(app: &App, email: &str) -> Account {
+    app.vault().hash("sign-in account", &[account::normal(email).as_bytes()])
+}
 
 /// Places within this process: waiting sign-ins queue here, fairly, and only the first few ask the database.
 #[derive(Default)]

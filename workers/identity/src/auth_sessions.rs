@@ -11,7 +11,7 @@ use sqlx::{query, query_scalar};
 use crate::app::{App, Fault};
 use crate::device;
 use crate::settings::WhenFull;
-use crate::tokens::RefreshHash;
+use crate::tokens::{Proof, RefreshHash};
 use crate::{account, known_device};
 
 /// The handler puts a revocation into the bucket itself; after this long the sweep does.
@@ -52,6 +52,7 @@ pub(crate) async fn open(
     tx: &mut Tx,
     app: &App,
     user: UserId,
+    proof: &Proof,
     refresh: RefreshHash,
     client: &ClientInfo,
 ) -> Result<AuthSessionId, Fault> {
@@ -61,8 +62,8 @@ pub(crate) async fn open(
     query!(
         "INSERT INTO identity.auth_sessions
              (sid, kind, user_id, created_at, last_seen_at, expires_at_idle, expires_at_abs, ip_last, user_agent,
-              device_name, amr)
-         VALUES ($1, 'user', $2, $3, $3, $4, $5, $6, $7, $8, '{pwd}')",
+              device_name, auth_time, amr)
+         VALUES ($1, 'user', $2, $3, $3, $4, $5, $6, $7, $8, $9, $10)",
         sid.0,
         user.0,
         now,
@@ -71,6 +72,8 @@ pub(crate) async fn open(
         client.address.map(|address| address.to_string()),
         client.agent.as_deref(),
         client.agent.as_deref().and_then(device::name),
+        proof.at,
+        &proof.amr,
     )
     .execute(&mut **tx)
     .await?;

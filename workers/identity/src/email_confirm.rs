@@ -44,7 +44,7 @@ async fn prove(app: &App, call: &Call, user: UserId, code: &str) -> Result<Proof
 }
 
 async fn change(tx: &mut Tx, app: &App, id: UserId, address: &str) -> Result<User, Fault> {
-    let before = account::show_full(&mut **tx, app.vault(), id).await?;
+    let before = account::show_full(tx, app.vault(), id).await?;
     let before = before.ok_or(IdentityRefusal::UserNotFound)?.user;
     let now = tx.now();
     let changed = query!(

@@ -91,6 +91,23 @@ pub(crate) async fn recognise(
     Ok(is_of_account.and(Some(known)))
 }
 
+/// The same for an account that is known already, within the transaction that signs in to it.
+pub(crate) async fn recognise_of(
+    tx: &mut Tx,
+    app: &App,
+    user: UserId,
+    token: Option<&str>,
+) -> Result<Option<KnownDevice>, Fault> {
+    let opened = token.and_then(|token| KnownDevice::open(app.vault(), token, tx.now()));
+    let Some(known) = opened.filter(|known| known.user == user) else { return Ok(None) };
+    let stands = query_scalar!(
+        r#"SELECT true AS "yes!" FROM identity.users WHERE id = $1 AND device_generation = $2"#,
+        user.0,
+        known.generation
+    );
+    Ok(stands.fetch_optional(&mut **tx).await?.and(Some(known)))
+}
+
 /// A token for the device that has just signed in: the one it was known as, or a new one. The caller holds the lock of
 /// the user's row.
 pub(crate) async fn remember(

@@ -114,6 +114,52 @@ impl Letter {
         )
     }
 
+    /// What proves that the account is its owner's has changed: `kind` and `action` as the fact names them.
+    pub fn credential_changed(to: &str, language: Language, kind: &str, action: &str) -> Letter {
+        let (one, only, korean) = match kind {
+            "totp" => ("An authenticator app", "authenticator app", "인증 앱"),
+            "recovery" => ("A recovery code", "recovery codes", "복구 코드"),
+            _ => ("A passkey", "passkey", "패스키"),
+        };
+        let (what, korean) = match (kind, action) {
+            ("recovery", "added" | "replaced") => (
+                "New recovery codes were made for your account".to_owned(),
+                "새 복구 코드가 만들어졌습니다".to_owned(),
+            ),
+            ("recovery", "used") => (
+                "A recovery code of yours was used to sign in".to_owned(),
+                "로그인에 복구 코드가 사용되었습니다".to_owned(),
+            ),
+            (_, "added") => {
+                (format!("{one} was added to your account"), format!("계정에 추가되었습니다: {korean}"))
+            }
+            (_, "replaced") => {
+                (format!("The {only} of your account was replaced"), format!("교체되었습니다: {korean}"))
+            }
+            (_, _) => {
+                (format!("{one} was removed from your account"), format!("계정에서 삭제되었습니다: {korean}"))
+            }
+        };
+        language.write(
+            to,
+            (
+                &what,
+                &[
+                    &format!("{what}."),
+                    "If that was not you, somebody else may have signed in: change your password, and end the sessions \
+                     that you don't know.",
+                ],
+            ),
+            (
+                &korean,
+                &[
+                    &format!("{korean}."),
+                    "본인이 하지 않았다면 다른 사람이 로그인했을 수 있습니다. 비밀번호를 변경하고 모르는 세션을 종료해 주세요.",
+                ],
+            ),
+        )
+    }
+
     /// Somebody used a refresh token that was used before.
     pub fn reuse_detected(to: &str, language: Language) -> Letter {
         language.write(
@@ -296,6 +342,11 @@ mod tests {
             Letter::invitation(to, language, link, 72),
             Letter::password_changed(to, language),
             Letter::reuse_detected(to, language),
+            Letter::credential_changed(to, language, "totp", "added"),
+            Letter::credential_changed(to, language, "totp", "replaced"),
+            Letter::credential_changed(to, language, "recovery", "replaced"),
+            Letter::credential_changed(to, language, "recovery", "used"),
+            Letter::credential_changed(to, language, "passkey", "removed"),
             Letter::email_change_code(to, language, "482913", 10),
             Letter::email_changed(to, language),
             Letter::account_locked(to, language, 15),

@@ -10,6 +10,8 @@
 //! - An address signs in five times a minute and signs up three times an hour at most (`address_attempts`, likewise).
 //! - A refresh token is consumed once and has one child (constraint `refresh_tokens_parent_hash_key`); whoever repeats it
 //!   within the grace gets the identical pair, whoever repeats it later ends the session.
+//! - A code of an authenticator app, a recovery code, a passkey's challenge and the token between the halves of a sign-in
+//!   are good once; five wrong codes lock the second factor, and a right password alone never passes it.
 //! - A link that sets a password is used once, and who gets a new password loses the sessions of the old one.
 //! - After a sign-out was answered, every role can know that the session's tokens are void.
 //! - Somebody active is admin (triggers `users_keep_an_admin…`), however many admins remove each other at once.
@@ -21,6 +23,7 @@ mod app;
 mod attempts;
 mod audit_private;
 mod auth_sessions;
+mod challenges;
 mod client_network;
 mod device;
 mod email_change;
@@ -37,15 +40,22 @@ mod mail;
 mod mass_revocation;
 mod me;
 mod me_update;
+mod mfa;
+mod mfa_verify;
 mod new_password;
 mod pages;
+mod passkey_sign_in;
+mod passkeys;
 mod password;
 mod password_change;
 mod password_forgot;
 mod password_reset;
 mod rate;
+mod reauthenticate;
+mod recovery_codes;
 mod refresh;
 mod register;
+mod relying_party;
 mod resend;
 mod reset_links;
 mod revocation;
@@ -55,6 +65,7 @@ mod session_link;
 mod sessions_list;
 mod sessions_revoke;
 mod settings;
+mod sign_in;
 mod signing_keys;
 mod smtp;
 mod step_up;
@@ -64,6 +75,7 @@ mod token_check;
 mod token_introspect;
 mod token_revoke;
 mod tokens;
+mod totp;
 mod user_create;
 mod user_delete;
 mod user_get;
@@ -100,6 +112,10 @@ pub fn service() -> Service<App> {
         .on(verify_email::verify_email)
         .on(resend::resend)
         .on(login::login)
+        .on(mfa_verify::mfa_verify)
+        .on(passkey_sign_in::options)
+        .on(passkey_sign_in::verify)
+        .on(reauthenticate::reauthenticate)
         .on(refresh::refresh)
         .on(logout::logout)
         .on(revoke_by_link::revoke_by_link)
@@ -107,6 +123,14 @@ pub fn service() -> Service<App> {
         .on(password_reset::password_reset)
         .on(password_change::password_change)
         .on(me::me)
+        .on(totp::start)
+        .on(totp::confirm)
+        .on(totp::remove)
+        .on(recovery_codes::make)
+        .on(passkeys::start)
+        .on(passkeys::add)
+        .on(passkeys::list)
+        .on(passkeys::remove)
         .on(me::account)
         .on(me_update::me_update)
         .on(email_change::email_change)

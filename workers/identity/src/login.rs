@@ -4,23 +4,20 @@
 use std::time::Instant;
 
 use lectern_core::{Call, Outcome};
-use lectern_subjects::Role;
 use lectern_subjects::id::UserId;
-use lectern_subjects::identity::{IdentityRefusal, Login, LoginAction, TokenPair, UserLoggedIn};
-use serde_json::json;
+use lectern_subjects::identity::{IdentityRefusal, Login, LoginAction, TokenPair};
 use sqlx::query;
 
 use crate::account;
 use crate::address_limit::{self, Purpose};
 use crate::app::{App, Fault};
 use crate::attempts::{self, Place};
-use crate::auth_sessions;
 use crate::known_device::{self, KnownDevice};
 use crate::login_history;
+use crate::mfa;
 use crate::password::Verdict;
-use crate::revocation;
+use crate::sign_in::{self, Proved, failed};
 use crate::suspicion;
-use crate::tokens::{self, Bearer};
 
 /// An account whose password is to be checked.
 struct Known {
@@ -42,26 +39,14 @@ pub async fn login(app: App, call: Call, req: Login) -> Outcome<Login> {
     let started = Instant::now();
     let outcome = sign_in(&app, &call, &req).await;
     metrics::histogram!("user_login_duration_seconds").record(started.elapsed());
-    match &outcome {
-        Ok(_) => metrics::counter!("user_login_attempts_total", "status" => "success").increment(1),
-        // who has too many sessions gave the right password (identity spec C25)
-        Err(Fault::Refused(refused)) if refused.refusal == IdentityRefusal::TooManySessions => {}
-        Err(Fault::Refused(_)) => {
-            metrics::counter!("user_login_attempts_total", "status" => "failed").increment(1);
-        }
-        Err(fault) if address_limit::is_refusal(fault) => {
-            metrics::counter!("user_login_attempts_total", "status" => "rate_limited").increment(1);
-            failed("rate_limited");
-        }
-        Err(_) => {}
-    }
+    sign_in::count(&outcome);
     outcome
 }
 
 async fn sign_in(app: &App, call: &Call, req: &Login) -> Result<TokenPair, Fault> {
     address_limit::take(app, call, Purpose::SignIn).await?;
     let email = account::normal(&req.email);
-    let account = counter(app, &email);
+    let account = attempts::account(app, &email);
     let device = known_device::recognise(app, call, &email, req.device_token.as_deref()).await?;
     let counter = device.map_or(account, |device| device.counter(app.vault()));
     let guess = Guess { account, device };
@@ -84,18 +69,13 @@ async fn sign_in(app: &App, call: &Call, req: &Login) -> Result<TokenPair, Fault
                 Verdict::RightButOld => rehash(app, call, &req.password).await,
                 Verdict::Right | Verdict::Wrong => None,
             };
-            let signed_in = open_session(app, call, &place, guess, &known, rehashed).await;
+            let signed_in = go_on(app, call, &place, guess.device, &known, rehashed).await;
             if signed_in.is_err() {
                 place.give_back(app).await;
             }
             signed_in
         }
     }
-}
-
-/// The counter that wrong passwords for an address go to.
-pub(crate) fn counter(app: &App, email: &str) -> attempts::Account {
-    app.vault().hash("sign-in account", &[account::normal(email).as_bytes()])
 }
 
 async fn check_password(
@@ -148,88 +128,42 @@ async fn wrong(
     Ok(IdentityRefusal::InvalidCredentials.into())
 }
 
-/// The password is right: everything that a sign-in changes, in one transaction.
-async fn open_session(
+/// The password is right: a second factor is asked for, or the session is opened.
+async fn go_on(
     app: &App,
     call: &Call,
     place: &Place,
-    guess: Guess,
+    device: Option<KnownDevice>,
     known: &Known,
     rehashed: Option<String>,
 ) -> Result<TokenPair, Fault> {
-    let ring = app.key_ring().await?;
     let mut tx = app.begin_patiently(call).await?;
-    let now = tx.now();
     place.succeeded(&mut tx).await?;
-    let user = query!(
-        r#"SELECT email, role AS "role: Role", roles AS "roles: Vec<Role>", is_active, is_verified, uv
-           FROM identity.users WHERE id = $1 AND password_hash = $2 FOR NO KEY UPDATE"#,
-        known.id.0,
-        known.password_hash
-    )
-    .fetch_optional(&mut *tx)
-    .await?;
-    // changed since it was compared: this one is the old password
-    let user = user.ok_or(IdentityRefusal::InvalidCredentials)?;
-    let refusal = if !user.is_active {
-        Some((IdentityRefusal::AccountDisabled, "account_disabled"))
-    } else if !user.is_verified && app.settings().requires_verified_email {
-        Some((IdentityRefusal::EmailNotVerified, "email_not_verified"))
-    } else {
-        None
-    };
-    if let Some((refusal, reason)) = refusal {
-        login_history::record(&mut tx, app, &call.client, LoginAction::Login, Some(known.id), Some(reason))
+    let mut account = sign_in::account(&mut tx, known.id)
+        .await?
+        // changed since it was compared: this one is the old password
+        .filter(|account| account.password_hash.as_deref() == Some(known.password_hash.as_str()))
+        .ok_or(IdentityRefusal::InvalidCredentials)?;
+    if let Some(refused) = account.refusal(app) {
+        return Err(sign_in::refuse(tx, app, call, &account, refused).await?);
+    }
+    if let Some(hash) = rehashed {
+        query!("UPDATE identity.users SET password_hash = $2 WHERE id = $1", known.id.0, hash)
+            .execute(&mut *tx)
             .await?;
-        suspicion::sign_in_failed(&mut tx, app, &call.client, guess.account, Some(known.id), reason).await?;
-        tx.commit_followed().await?;
-        failed(reason);
-        return Err(refusal.into());
+        account.password_hash = Some(hash);
     }
-    tx.set_actor(Some(known.id));
-    let ended = auth_sessions::make_room(&mut tx, app, known.id).await?;
-    let (refresh_token, refresh_hash) = tokens::new_refresh(app.vault()).map_err(Fault::Broken)?;
-    let sid = auth_sessions::open(&mut tx, app, known.id, refresh_hash, &call.client).await?;
-    let signed_in = query!(
-        "UPDATE identity.users
-         SET last_login_at = $2, version = version + 1, password_hash = COALESCE($3, password_hash)
-         WHERE id = $1 RETURNING version",
-        known.id.0,
-        now,
-        rehashed
-    )
-    .fetch_one(&mut *tx)
-    .await?;
-    login_history::record(&mut tx, app, &call.client, LoginAction::Login, Some(known.id), None).await?;
-    tx.announce(&UserLoggedIn { user_id: known.id, sid, timestamp: now }, signed_in.version).await?;
-    suspicion::signed_in(&mut tx, app, &call.client, known.id, sid, guess.device.is_some()).await?;
-    let device_token = known_device::remember(&mut tx, app, known.id, guess.device).await?;
-    let details = json!({ "by": "password", "sid": sid, "sessions_ended": ended });
-    tx.audit("user.logged_in", Some(known.id), details).await?;
-    let bearer = Bearer {
-        user: known.id,
-        email: user.email,
-        role: user.role,
-        roles: user.roles,
-        is_verified: user.is_verified,
-        uv: user.uv,
-    };
-    let pair = tokens::pair(app, &ring, &bearer, sid, now, refresh_token, now)?;
-    let pair = tx.commit(TokenPair { device_token: Some(device_token), ..pair }).await?;
-    tracing::info!(user = %known.id, %sid, "signed in");
-    // the new session stands whether or not the bucket takes the end of the old one now: the sweep tells it again
-    if revocation::tell(app, &ended).await.is_err() {
-        tracing::warn!(user = %known.id, "an evicted session's tokens live until its revocation is told");
+    match mfa::asked_of(&mut tx, app, known.id).await? {
+        Some(kinds) => Err(mfa::ask(tx, app, &account, kinds).await?),
+        None => {
+            let proved = Proved { by: "password", amr: vec!["pwd".to_owned()], device };
+            sign_in::open(tx, app, call, account, proved).await
+        }
     }
-    Ok(pair)
 }
 
 /// A hash with the parameters in force, in place of an old one; a pool that is busy may do it next time.
 async fn rehash(app: &App, call: &Call, password: &str) -> Option<String> {
     let salt = app.vault().random().ok()?;
     app.hashing().hash(password, salt, app.time_left(call)).await.ok()
-}
-
-fn failed(reason: &'static str) {
-    metrics::counter!("user_failed_login_attempts_total", "reason" => reason).increment(1);
 }

@@ -16,6 +16,7 @@ pub async fn me(app: App, call: Call, _req: GetMe) -> Outcome<GetMe> {
 /// Shows the caller their account in full.
 pub async fn account(app: App, call: Call, _req: GetAccount) -> Outcome<GetAccount> {
     let caller = call.user()?;
-    let account = account::show_full(app.pool(), app.vault(), caller.user).await?;
+    let mut connection = app.connect_patiently(&call).await?;
+    let account = account::show_full(&mut connection, app.vault(), caller.user).await?;
     Ok(account.ok_or(IdentityRefusal::UserNotFound)?)
 }

@@ -18,7 +18,7 @@ pub async fn me_update(app: App, call: Call, req: UpdateMe) -> Outcome<UpdateMe>
     let mut tx = app.begin_patiently(&call).await?;
     account::lock(&mut tx, caller).await?;
     let mut account =
-        account::show_full(&mut *tx, app.vault(), caller).await?.ok_or(IdentityRefusal::UserNotFound)?;
+        account::show_full(&mut tx, app.vault(), caller).await?.ok_or(IdentityRefusal::UserNotFound)?;
     call.expect_version(account.user.version)?;
     let updated_fields = apply(&mut account, req);
     if !updated_fields.is_empty() {

@@ -10,7 +10,7 @@ use crate::attempts::{self, Place};
 use crate::auth_sessions::{self, Reason};
 use crate::new_password::{self, By, Owner};
 use crate::password::Verdict;
-use crate::{login, revocation, step_up};
+use crate::{revocation, step_up};
 
 /// What trying the present password came to.
 enum Tried {
@@ -24,7 +24,7 @@ pub async fn password_change(app: App, call: Call, req: ChangePassword) -> Outco
     let caller = step_up::recently(&app, &call)?;
     let owner = owner(&app, &call, caller).await?;
     new_password::check(&app, &owner, &req.new_password)?;
-    let place = attempts::take(&app, &call, login::counter(&app, &owner.email)).await?;
+    let place = attempts::take(&app, &call, attempts::account(&app, &owner.email)).await?;
     let ended = match change(&app, &call, caller, &place, &req).await {
         Ok(Tried::Changed(ended)) => ended,
         Ok(Tried::Wrong) => return Err(wrong(&app, &call, place, caller).await?),

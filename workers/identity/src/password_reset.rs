@@ -12,7 +12,7 @@ use sqlx::{query, query_scalar};
 use crate::app::{App, Fault};
 use crate::auth_sessions::{self, Reason};
 use crate::new_password::{self, By, Owner};
-use crate::{attempts, login, reset_links, revocation};
+use crate::{attempts, reset_links, revocation};
 
 /// What using a link came to.
 struct Done {
@@ -86,7 +86,7 @@ async fn use_up(
     let mut tx = app.begin_patiently(call).await?;
     let now = tx.now();
     // the counter, then the account, as everybody locks them
-    attempts::clear(&mut tx, login::counter(app, &owner.email)).await?;
+    attempts::clear(&mut tx, attempts::account(app, &owner.email)).await?;
     let email = query_scalar!(
         "SELECT email FROM identity.users WHERE id = $1 AND is_active FOR NO KEY UPDATE",
         owner.id.0

@@ -15,8 +15,9 @@ use crate::auth_sessions::{self, Reason};
 use crate::letters::Language;
 use crate::mail::{self, Letter};
 use crate::revocation;
+use crate::signing_keys::KeyRing;
 use crate::suspicion::{self, Activity};
-use crate::tokens::{self, Bearer, RefreshHash};
+use crate::tokens::{self, Bearer, Proof, RefreshHash};
 
 /// Renews a pair.
 pub async fn refresh(app: App, call: Call, req: Refresh) -> Outcome<Refresh> {
@@ -57,7 +58,7 @@ struct Presented {
     locale: String,
     bearer: Bearer,
     is_active: bool,
-    auth_time: DateTime<Utc>,
+    proof: Proof,
     absolute_end: DateTime<Utc>,
     ended: Option<String>,
     expires_at: DateTime<Utc>,
@@ -95,18 +96,67 @@ async fn exchange(app: &App, call: &Call, hash: &RefreshHash) -> Result<Exchange
     if !consume(&mut tx, hash).await? {
         return end_family(tx, app, call, &token).await;
     }
+    let pair = child_of(&mut tx, app, call, &ring, hash, &token).await?;
+    Ok(Exchanged::Rotated(tx.commit(pair).await?))
+}
+
+/// The next pair of a session whose user has just proved anew who they are, in place of the refresh token that is live.
+/// The caller holds the locks of the user's row and of the session's.
+///
+/// # Errors
+/// USER_1002, USER_1010, USER_1011 or USER_1202 when the session is not what it was.
+pub(crate) async fn renew(
+    tx: &mut Tx,
+    app: &App,
+    call: &Call,
+    sid: AuthSessionId,
+) -> Result<TokenPair, Fault> {
+    let ring = app.key_ring().await?;
+    let now = tx.now();
+    let live = query_scalar!(
+        "SELECT hash FROM identity.refresh_tokens
+         WHERE sid = $1 AND consumed_at IS NULL AND expires_at > $2 ORDER BY issued_at DESC LIMIT 1",
+        sid.0,
+        now
+    )
+    .fetch_optional(&mut **tx)
+    .await?
+    .ok_or(IdentityRefusal::SessionExpired)?;
+    let hash = RefreshHash::try_from(live.as_slice())?;
+    let token = find(tx, &hash).await?.ok_or(IdentityRefusal::SessionExpired)?;
+    if let Some(refusal) = refusal(&token, now) {
+        return Err(refusal.into());
+    }
+    if !consume(tx, &hash).await? {
+        return Err(IdentityRefusal::SessionExpired.into());
+    }
+    // nobody has shown the live token: the answer that it came in may still be lost, and asked for again
+    let token = Presented { parent_hash: None, ..token };
+    child_of(tx, app, call, &ring, &hash, &token).await
+}
+
+/// The pair that follows a token which this transaction has consumed.
+async fn child_of(
+    tx: &mut Tx,
+    app: &App,
+    call: &Call,
+    ring: &KeyRing,
+    hash: &RefreshHash,
+    token: &Presented,
+) -> Result<TokenPair, Fault> {
     let (refresh_token, child) = tokens::new_refresh(app.vault()).map_err(Fault::Broken)?;
     let now = tx.now();
-    let pair = tokens::pair(app, &ring, &token.bearer, token.sid, token.auth_time, refresh_token, now)?;
-    hand_down(&mut tx, app, call, hash, &token, &child, &pair).await?;
-    Ok(Exchanged::Rotated(tx.commit(pair).await?))
+    let pair = tokens::pair(app, ring, &token.bearer, token.sid, &token.proof, refresh_token, now)?;
+    hand_down(tx, app, call, hash, token, &child, &pair).await?;
+    Ok(pair)
 }
 
 async fn find(tx: &mut Tx, hash: &RefreshHash) -> Result<Option<Presented>, Fault> {
     let now = tx.now();
     let row = query!(
         r#"SELECT s.sid AS "sid: AuthSessionId", u.id AS "user: UserId", u.email, u.locale, u.role AS "role: Role",
-                  u.roles AS "roles: Vec<Role>", u.is_verified, u.uv, u.is_active, s.created_at, s.expires_at_abs,
+                  u.roles AS "roles: Vec<Role>", u.is_verified, u.uv, u.is_active, s.expires_at_abs,
+                  COALESCE(s.auth_time, s.created_at) AS "auth_time!", s.amr,
                   s.revoke_reason, t.expires_at, t.consumed_at, t.parent_hash,
                   CASE WHEN t.grace_until > $2 AND t.child_used_at IS NULL THEN t.grace_pair_sealed END AS grace
            FROM identity.refresh_tokens t
@@ -131,7 +181,7 @@ async fn find(tx: &mut Tx, hash: &RefreshHash) -> Result<Option<Presented>, Faul
             uv: row.uv,
         },
         is_active: row.is_active,
-        auth_time: row.created_at,
+        proof: Proof { at: row.auth_time, amr: row.amr },
         absolute_end: row.expires_at_abs,
         ended: row.revoke_reason,
         expires_at: row.expires_at,

@@ -8,6 +8,7 @@ use sqlx::query;
 
 use crate::app::{App, Fault};
 use crate::auth_sessions::{self, Reason};
+use crate::known_device;
 use crate::revocation;
 
 /// Ends one of the caller's sessions. One that is ended already is told again: a repetition after a 503 is answered only
@@ -27,7 +28,7 @@ pub async fn revoke(app: App, call: Call, req: RevokeAuthSession) -> Outcome<Rev
     Ok(message)
 }
 
-/// Ends all of the caller's sessions but the one that this request comes from.
+/// Ends all of the caller's sessions but the one that this request comes from; no device is known any more.
 pub async fn revoke_others(
     app: App,
     call: Call,
@@ -38,6 +39,7 @@ pub async fn revoke_others(
     lock_user(&mut tx, caller.user).await?;
     let mut others = auth_sessions::live(&mut tx, caller.user).await?;
     others.retain(|sid| *sid != caller.sid);
+    known_device::forget_all(&mut tx, caller.user).await?;
     let ended = end(&mut tx, caller.user, &others).await?;
     let untold = auth_sessions::untold(&mut tx, caller.user).await?;
     let message = tx.commit(Message { message: format!("Other sessions ended: {}", ended.len()) }).await?;

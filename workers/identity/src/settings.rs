@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use chrono::TimeDelta;
 use lectern_core::Env;
 use lectern_core::config::{ConfigError, NATS_URL, Setting};
+use webauthn_rs::prelude::Webauthn;
 
 use crate::rate::{Limit, Rate};
 
 use crate::password::Profile;
+use crate::relying_party::{self, PASSKEYS, RP_ID, RP_ORIGINS};
 use crate::smtp::{
     EMAIL_FROM, SMTP_CA_FILE, SMTP_HOST, SMTP_PASSWORD, SMTP_PORT, SMTP_TLS, SMTP_USER, SmtpSettings,
 };
@@ -104,6 +106,12 @@ const STEP_UP_SECONDS: Setting = Setting {
     default: Some("600"),
     secret: false,
     help: "what changes an account's safety needs a proof of who asks that is no older, seconds, 1 to 86400",
+};
+const TWO_FACTOR: Setting = Setting {
+    name: "ENABLE_TWO_FACTOR_AUTH",
+    default: Some("false"),
+    secret: false,
+    help: "true: users may have sign-in ask for a code of their authenticator app; false: nobody is asked, the requests are not there",
 };
 const MAX_ATTEMPTS: Setting = Setting {
     name: "MAX_LOGIN_ATTEMPTS",
@@ -207,6 +215,10 @@ pub const SETTINGS: &[Setting] = &[
     REGISTER_RATE,
     LETTER_RATE,
     STEP_UP_SECONDS,
+    TWO_FACTOR,
+    PASSKEYS,
+    RP_ID,
+    RP_ORIGINS,
     MAX_ATTEMPTS,
     LOCKOUT_MINUTES,
     REQUIRES_VERIFIED,
@@ -255,6 +267,9 @@ pub(crate) struct Settings {
     pub letter_rate: Option<Rate>,
     /// An older proof of who asks does not do for what changes an account's safety.
     pub step_up: TimeDelta,
+    pub two_factor: bool,
+    /// Who passkeys are made for; none: there are no passkeys here.
+    pub relying_party: Option<Webauthn>,
     pub max_attempts: i32,
     pub lockout: TimeDelta,
     pub requires_verified_email: bool,
@@ -294,6 +309,8 @@ impl Settings {
             register_rate: rate(env, &REGISTER_RATE)?,
             letter_rate: rate(env, &LETTER_RATE)?,
             step_up: TimeDelta::seconds(within(env, &STEP_UP_SECONDS, 1..=86_400)?),
+            two_factor: env.parse(&TWO_FACTOR)?,
+            relying_party: relying_party::read(env, guarded)?,
             max_attempts: within(env, &MAX_ATTEMPTS, 1..=100)?,
             lockout: TimeDelta::minutes(within(env, &LOCKOUT_MINUTES, 1..=1440)?),
             requires_verified_email: match env.get(&REQUIRES_VERIFIED) {

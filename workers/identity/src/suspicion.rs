@@ -1,5 +1,5 @@
 //! What a person should look at (I-089): an account that locks, one address that fails for many accounts, a sign-in from
-//! where there was none before, a refresh token that was copied. Each is counted, announced and audited in the transaction
+//! where there was none before, a refresh token or a passkey that was copied. Each is counted, announced and audited in the transaction
 //! of what caused it; owners get a letter where they can do something about it.
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -29,7 +29,7 @@ const PLACES_KEPT: TimeDelta = TimeDelta::days(400);
 /// A kind of suspicious activity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Activity {
-    /// Too many wrong passwords for an account.
+    /// Too many wrong passwords for an account, or codes of its second factor.
     Lockout,
     /// One address failed for many accounts.
     CredentialStuffing,
@@ -37,12 +37,19 @@ pub(crate) enum Activity {
     NewDevice,
     /// A consumed refresh token came again.
     RefreshReuse,
+    /// A passkey's signature counter went back.
+    CopiedPasskey,
 }
 
 impl Activity {
     /// All of them.
-    pub const ALL: [Activity; 4] =
-        [Activity::Lockout, Activity::CredentialStuffing, Activity::NewDevice, Activity::RefreshReuse];
+    pub const ALL: [Activity; 5] = [
+        Activity::Lockout,
+        Activity::CredentialStuffing,
+        Activity::NewDevice,
+        Activity::RefreshReuse,
+        Activity::CopiedPasskey,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -50,13 +57,14 @@ impl Activity {
             Activity::CredentialStuffing => "credential_stuffing",
             Activity::NewDevice => "new_device",
             Activity::RefreshReuse => "refresh_reuse",
+            Activity::CopiedPasskey => "copied_passkey",
         }
     }
 
     /// The nearest event of OpenID CAEP 1.0.
     fn caep_type(self) -> &'static str {
         match self {
-            Activity::Lockout | Activity::CredentialStuffing => "risk-level-change",
+            Activity::Lockout | Activity::CredentialStuffing | Activity::CopiedPasskey => "risk-level-change",
             Activity::NewDevice => "session-established",
             Activity::RefreshReuse => "session-revoked",
         }

@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use sqlx::query;
 
 use crate::app::App;
-use crate::{address_limit, attempts, suspicion};
+use crate::{address_limit, attempts, suspicion, totp};
 
 /// How often.
 pub(crate) const PACE: Duration = Duration::from_secs(60);
@@ -38,6 +38,21 @@ pub async fn tidy(app: App) -> anyhow::Result<()> {
         "DELETE FROM identity.password_resets WHERE hash IN (
              SELECT hash FROM identity.password_resets WHERE expires_at < $1 ORDER BY expires_at LIMIT 1000)",
         now - TimeDelta::days(1)
+    )
+    .execute(app.pool())
+    .await?;
+    query!(
+        "DELETE FROM identity.challenges WHERE hash IN (
+             SELECT hash FROM identity.challenges WHERE expires_at < $1 ORDER BY expires_at LIMIT 1000)",
+        now
+    )
+    .execute(app.pool())
+    .await?;
+    query!(
+        "DELETE FROM identity.credentials WHERE id IN (
+             SELECT id FROM identity.credentials WHERE confirmed_at IS NULL AND created_at < $1
+             ORDER BY created_at LIMIT 1000)",
+        now - totp::TO_CONFIRM
     )
     .execute(app.pool())
     .await?;

@@ -26,6 +26,14 @@ pub(crate) struct Bearer {
     pub uv: i64,
 }
 
+/// How and when somebody proved who they are.
+#[derive(Debug, Clone)]
+pub(crate) struct Proof {
+    pub at: DateTime<Utc>,
+    /// Authentication methods (RFC 8176).
+    pub amr: Vec<String>,
+}
+
 /// A refresh token as it is stored.
 pub(crate) type RefreshHash = [u8; 32];
 
@@ -55,12 +63,11 @@ pub(crate) fn pair(
     ring: &KeyRing,
     bearer: &Bearer,
     sid: AuthSessionId,
-    auth_time: DateTime<Utc>,
+    proof: &Proof,
     refresh_token: String,
     now: DateTime<Utc>,
 ) -> Result<TokenPair, Fault> {
     let life = app.settings().access_life;
-    let amr = vec!["pwd".to_owned()];
     let claims = Claims {
         iss: app.settings().issuer.clone(),
         aud: AUDIENCE.to_owned(),
@@ -76,9 +83,9 @@ pub(crate) fn pair(
         user_id: bearer.user,
         email_verified: bearer.is_verified,
         uv: bearer.uv,
-        auth_time: auth_time.timestamp(),
-        acr: Some(assurance(&amr).to_owned()),
-        amr,
+        auth_time: proof.at.timestamp(),
+        acr: Some(assurance(&proof.amr).to_owned()),
+        amr: proof.amr.clone(),
         email: app.settings().email_in_token.then(|| bearer.email.clone()),
     };
     Ok(TokenPair {

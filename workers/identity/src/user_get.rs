@@ -7,7 +7,8 @@ use crate::account;
 use crate::app::App;
 
 /// Shows an account in full.
-pub async fn user_get(app: App, _call: Call, req: GetUser) -> Outcome<GetUser> {
-    let account = account::show_full(app.pool(), app.vault(), req.id).await?;
+pub async fn user_get(app: App, call: Call, req: GetUser) -> Outcome<GetUser> {
+    let mut connection = app.connect_patiently(&call).await?;
+    let account = account::show_full(&mut connection, app.vault(), req.id).await?;
     Ok(account.ok_or(IdentityRefusal::UserNotFound)?)
 }

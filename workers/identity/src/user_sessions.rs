@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::app::App;
 use crate::auth_sessions::{self, Reason};
-use crate::{account, revocation, sessions_list};
+use crate::{account, known_device, revocation, sessions_list};
 
 /// Shows the live sessions of a user.
 pub async fn list(app: App, call: Call, req: ListUserSessions) -> Outcome<ListUserSessions> {
@@ -19,6 +19,7 @@ pub async fn revoke(app: App, call: Call, req: RevokeUserSessions) -> Outcome<Re
     let id = req.id;
     let mut tx = app.begin_patiently(&call).await?;
     account::locked(&mut tx, &app, &call, id).await?;
+    known_device::forget_all(&mut tx, id).await?;
     let live = auth_sessions::live(&mut tx, id).await?;
     let ended = auth_sessions::revoke(&mut tx, id, &live, Reason::Admin).await?;
     if !ended.is_empty() {

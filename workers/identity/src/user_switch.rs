@@ -7,7 +7,7 @@ use sqlx::query_scalar;
 
 use crate::app::App;
 use crate::auth_sessions::{self, Reason};
-use crate::{account, revocation};
+use crate::{account, known_device, revocation};
 
 /// Switches an account off. Repeating it, after a 503 for example, tells the bucket again.
 pub async fn disable(app: App, call: Call, req: DisableUser) -> Outcome<DisableUser> {
@@ -28,6 +28,7 @@ pub async fn disable(app: App, call: Call, req: DisableUser) -> Outcome<DisableU
         revocation::change_claims(&mut tx, id).await?;
         tx.audit("user.disabled", Some(id), json!({})).await?;
         tx.announce(&UserDisabled { user_id: id }, version).await?;
+        known_device::forget_all(&mut tx, id).await?;
         let live = auth_sessions::live(&mut tx, id).await?;
         auth_sessions::revoke(&mut tx, id, &live, Reason::Admin).await?;
     }

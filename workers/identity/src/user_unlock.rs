@@ -5,14 +5,14 @@ use lectern_subjects::identity::{UnlockUser, UserUnlocked};
 use serde_json::json;
 
 use crate::app::App;
-use crate::{account, attempts, login};
+use crate::{account, attempts};
 
 /// Starts the count of wrong passwords over. Where there is nothing to lift nothing is announced.
 pub async fn unlock(app: App, call: Call, req: UnlockUser) -> Outcome<UnlockUser> {
     let id = req.id;
     let mut tx = app.begin_patiently(&call).await?;
     let mut user = account::locked(&mut tx, &app, &call, id).await?.user;
-    let counter = login::counter(&app, &user.email);
+    let counter = attempts::account(&app, &user.email);
     if attempts::clear(&mut tx, counter).await? {
         user.version = account::next_version(&mut tx, id).await?;
         tx.audit("user.unlocked", Some(id), json!({})).await?;

@@ -23,9 +23,16 @@ pub struct StackOptions {
 }
 
 impl Default for StackOptions {
-    /// One process with all roles, `ENVIRONMENT=test`, no limits per address.
+    /// One process with all roles, `ENVIRONMENT=test`, no limits per address, and every feature that can be switched off
+    /// switched on.
     fn default() -> StackOptions {
-        let env = [("ENVIRONMENT", "test"), ("LOG_LEVEL", "info"), ("LOG_FORMAT", "text")];
+        let env = [
+            ("ENVIRONMENT", "test"),
+            ("ENABLE_TWO_FACTOR_AUTH", "true"),
+            ("PASSKEYS_ENABLED", "true"),
+            ("LOG_LEVEL", "info"),
+            ("LOG_FORMAT", "text"),
+        ];
         StackOptions {
             processes: vec!["all".to_owned()],
             env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),

@@ -8,6 +8,7 @@ use sqlx::{query, query_scalar};
 
 use crate::account::last_admin;
 use crate::app::{App, Fault};
+use crate::{attempts, mfa};
 
 /// The made-up address of a forgotten person.
 pub(super) fn tombstone(user: UserId) -> String {
@@ -26,7 +27,7 @@ pub(super) async fn forget(tx: &mut Tx, app: &App, user: UserId) -> Result<Erase
     let account = query!(
         "UPDATE identity.users SET email = $2, email_norm = $2, name = 'Deleted User', phone_sealed = NULL,
              business_type = NULL, business_number_sealed = NULL, industry = NULL, region = NULL, locale = DEFAULT,
-             time_zone = DEFAULT, password_hash = NULL, role = 'user', roles = '{user}', status = 'deleted',
+             time_zone = DEFAULT, device_generation = device_generation + 1, password_hash = NULL, role = 'user', roles = '{user}', status = 'deleted',
              is_verified = false, last_login_at = NULL, updated_at = $3
          WHERE id = $1",
         user.0,
@@ -45,8 +46,27 @@ pub(super) async fn forget(tx: &mut Tx, app: &App, user: UserId) -> Result<Erase
         user.0
     );
     count(&mut erased, "auth_sessions", sessions.execute(&mut **tx).await?.rows_affected());
-    let counter = app.vault().hash("sign-in account", &[address.as_bytes()]);
-    let attempts = query!("DELETE FROM identity.sign_in_attempts WHERE account = $1", &counter);
+    secrets(tx, user, &mut erased).await?;
+    // those of known devices are keyed by what only the devices hold: they go as all counters do, a lock's time after their last use
+    let counters = [attempts::account(app, &address).to_vec(), mfa::counter(app, user).to_vec()];
+    let attempts = query!("DELETE FROM identity.sign_in_attempts WHERE account = ANY($1)", &counters);
     count(&mut erased, "sign_in_attempts", attempts.execute(&mut **tx).await?.rows_affected());
     Ok(erased)
+}
+
+/// What proved that the account was theirs, and what was noted of how they did so.
+async fn secrets(tx: &mut Tx, user: UserId, erased: &mut Erased) -> Result<(), Fault> {
+    let credentials = query!("DELETE FROM identity.credentials WHERE user_id = $1", user.0);
+    count(erased, "credentials", credentials.execute(&mut **tx).await?.rows_affected());
+    let challenges = query!("DELETE FROM identity.challenges WHERE user_id = $1", user.0);
+    count(erased, "challenges", challenges.execute(&mut **tx).await?.rows_affected());
+    let passwords = query!("DELETE FROM identity.password_history WHERE user_id = $1", user.0);
+    count(erased, "password_history", passwords.execute(&mut **tx).await?.rows_affected());
+    let resets = query!("DELETE FROM identity.password_resets WHERE user_id = $1", user.0);
+    count(erased, "password_resets", resets.execute(&mut **tx).await?.rows_affected());
+    let places = query!("DELETE FROM identity.sign_in_places WHERE user_id = $1", user.0);
+    count(erased, "sign_in_places", places.execute(&mut **tx).await?.rows_affected());
+    let letters = query!("DELETE FROM identity.lock_letters WHERE user_id = $1", user.0);
+    count(erased, "lock_letters", letters.execute(&mut **tx).await?.rows_affected());
+    Ok(())
 }

@@ -32,6 +32,8 @@ fn impossible_values_name_their_variable() {
         (ARGON2_M_KIB.name, "7"),
         (GRACE_SECONDS.name, "61"),
         (REQUIRES_VERIFIED.name, "perhaps"),
+        (STEP_UP_SECONDS.name, "0"),
+        (TWO_FACTOR.name, "sometimes"),
         (LOGIN_RATE.name, "5"),
         (REGISTER_RATE.name, "0/h"),
         (SESSION_LIMIT_POLICY.name, "evict"),

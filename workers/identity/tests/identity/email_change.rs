@@ -215,7 +215,7 @@ async fn an_old_proof_of_who_asks_does_not_change_an_address() {
     let pair = signed_in(&world, "a@example.org").await;
     world.ok(&to("new@example.org"), Some(&pair.access_token)).await;
     let code = world.code("new@example.org", 1).await;
-    let age = "UPDATE identity.auth_sessions SET created_at = created_at - interval '601 seconds'";
+    let age = "UPDATE identity.auth_sessions SET auth_time = auth_time - interval '601 seconds'";
     world.db.execute(age).await.unwrap();
     // a refresh renews the token, not the proof
     let pair = world.refreshes(&pair).await.unwrap();

@@ -320,7 +320,7 @@ async fn a_password_is_changed_only_soon_after_a_sign_in() {
     let pair = world.logs_in("a@example.org").await;
     world
         .db
-        .execute("UPDATE identity.auth_sessions SET created_at = created_at - interval '11 minutes'")
+        .execute("UPDATE identity.auth_sessions SET auth_time = auth_time - interval '11 minutes'")
         .await
         .unwrap();
     let later = world.refreshes(&pair).await.unwrap();

@@ -1,0 +1,3 @@
+ALTER TABLE auth_sessions DROP COLUMN auth_time;
+DROP TABLE challenges;
+DROP TABLE credentials;

@@ -1,0 +1,162 @@
+//! Proving oneself anew without signing out.
+
+use lectern_subjects::identity::*;
+
+use crate::factors::{Device, ON};
+use crate::world::{PASSWORD, WRONG, World, claims, login, sid};
+
+fn with_password(password: &str) -> Reauthenticate {
+    Reauthenticate { password: Some(password.to_owned()), ..Reauthenticate::default() }
+}
+
+fn with_code(code: String) -> Reauthenticate {
+    Reauthenticate { code: Some(code), ..Reauthenticate::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn asvs_v7_what_changes_an_accounts_safety_needs_a_recent_proof_and_the_session_goes_on_with_a_new_one()
+{
+    let world = World::start_with(ON).await;
+    world.registers("a@example.org").await;
+    let pair = world.logs_in("a@example.org").await;
+    // a refresh is no proof, however fresh its token is
+    let stale = world.a_while_later(&pair).await;
+    let token = Some(stale.access_token.as_str());
+    let id = world.clock().new_id().into();
+    let credential = serde_json::json!({});
+    let refused = [
+        world.refused(&StartTotp {}, token).await,
+        world.refused(&ConfirmTotp { code: "123456".into() }, token).await,
+        world.refused(&RemoveTotp {}, token).await,
+        world.refused(&MakeRecoveryCodes {}, token).await,
+        world.refused(&StartPasskey {}, token).await,
+        world.refused(&AddPasskey { challenge: "x".into(), name: "x".into(), credential }, token).await,
+        world.refused(&RemovePasskey { id }, token).await,
+    ];
+    assert!(refused.iter().all(|code| code == "USER_1009"), "{refused:?}");
+    world.ok(&ListPasskeys::default(), token).await;
+    let fresh = world.ok(&with_password(PASSWORD), token).await;
+    assert_eq!(sid(&fresh), sid(&pair));
+    let auth_time = |pair: &TokenPair| claims(&pair.access_token)["auth_time"].as_i64().unwrap();
+    assert!(auth_time(&fresh) - auth_time(&stale) >= 660);
+    world.ok(&StartTotp {}, Some(&fresh.access_token)).await;
+    let next = world.refreshes(&fresh).await.expect("a refresh");
+    assert_eq!(auth_time(&next), auth_time(&fresh));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_the_new_pair_takes_the_place_of_the_old_refresh_token() {
+    let world = World::start().await;
+    world.registers("a@example.org").await;
+    let pair = world.logs_in("a@example.org").await;
+    let fresh = world.ok(&with_password(PASSWORD), Some(&pair.access_token)).await;
+    // whoever lost the answer gets it again with the token that they have, for a moment
+    assert_eq!(world.refreshes(&pair).await.expect("the grace"), fresh);
+    assert_eq!(world.count("SELECT count(*) FROM identity.refresh_tokens").await, 2);
+    world.db.execute("UPDATE identity.refresh_tokens SET grace_until = now() - interval '1 s' WHERE consumed_at IS NOT NULL").await.unwrap();
+    assert_eq!(world.refreshes(&pair).await.unwrap_err(), "USER_1010");
+    assert_eq!(world.refreshes(&fresh).await.unwrap_err(), "USER_1010");
+    assert_eq!(world.refused(&with_password(PASSWORD), Some(&fresh.access_token)).await, "USER_1011");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_a_refresh_whose_answer_was_lost_is_answered_again_though_the_user_has_proved_anew_meanwhile() {
+    let world = World::start().await;
+    world.registers("a@example.org").await;
+    let pair = world.logs_in("a@example.org").await;
+    let lost = world.refreshes(&pair).await.expect("a refresh");
+    let fresh = world.ok(&with_password(PASSWORD), Some(&pair.access_token)).await;
+    assert_eq!(world.refreshes(&pair).await.expect("the grace"), lost);
+    assert_eq!(world.refreshes(&lost).await.expect("the grace"), fresh);
+    world.refreshes(&fresh).await.expect("a refresh");
+    // one line of descent: of all these one is live
+    let live = "SELECT count(*) FROM identity.refresh_tokens WHERE consumed_at IS NULL";
+    assert_eq!(world.count(live).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn identity_i1_proofs_and_refreshes_at_once_leave_one_line_of_descent() {
+    let world = std::sync::Arc::new(World::start().await);
+    world.run_identity().await;
+    world.registers("a@example.org").await;
+    let pair = world.logs_in("a@example.org").await;
+    let mut crowd = tokio::task::JoinSet::new();
+    for n in 0..12 {
+        let (world, pair) = (world.clone(), pair.clone());
+        crowd.spawn(async move {
+            match n % 3 {
+                0 => world.ask(&with_password(PASSWORD), Some(&pair.access_token)).await.is_ok(),
+                _ => world.refreshes(&pair).await.is_ok(),
+            }
+        });
+    }
+    let outcomes = crowd.join_all().await;
+    assert!(outcomes.iter().all(|ok| *ok), "{outcomes:?}");
+    let live = "SELECT count(*) FROM identity.refresh_tokens WHERE consumed_at IS NULL";
+    assert_eq!(world.count(live).await, 1);
+    let two_children = "SELECT count(*) - count(DISTINCT parent_hash) - 1 FROM identity.refresh_tokens";
+    assert_eq!(world.count(two_children).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i078_where_a_second_factor_is_on_a_password_alone_is_no_proof() {
+    let world = World::start_with(ON).await;
+    let (pair, app) = world.with_app("a@example.org").await;
+    let stale = world.a_while_later(&pair).await;
+    let token = Some(stale.access_token.as_str());
+    let refusal = world.ask(&with_password(PASSWORD), token).await.expect_err("not enough");
+    assert_eq!(refusal.problem.error_code, "USER_1007");
+    assert_eq!(refusal.body["details"], serde_json::json!({ "kinds": ["totp"] }));
+    assert_eq!(world.refused(&with_code(app.wrong(&world)), token).await, "USER_1008");
+    let code = app.code(&world, 0);
+    let fresh = world.ok(&with_code(code.clone()), token).await;
+    assert_eq!(claims(&fresh.access_token)["amr"], serde_json::json!(["pwd", "otp", "mfa"]));
+    world.ok(&RemoveTotp {}, Some(&fresh.access_token)).await;
+    // identity_i17: it was used here
+    assert_eq!(world.refused(&with_code(code), Some(&fresh.access_token)).await, "USER_1008");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn identity_i4_wrong_proofs_count_with_those_at_sign_in() {
+    let world = World::start().await;
+    world.registers("a@example.org").await;
+    let pair = world.logs_in("a@example.org").await;
+    let token = Some(pair.access_token.as_str());
+    for _ in 0..3 {
+        assert_eq!(world.refused(&with_password(WRONG), token).await, "USER_1001");
+    }
+    for _ in 0..2 {
+        assert_eq!(world.refused(&login("a@example.org", WRONG), None).await, "USER_1001");
+    }
+    let refusal = world.ask(&with_password(PASSWORD), token).await.expect_err("locked");
+    assert_eq!(refusal.problem.error_code, "USER_1003");
+    assert!(refusal.retry_after.is_some());
+    assert_eq!(world.refused(&login("a@example.org", PASSWORD), None).await, "USER_1003");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_proof_at_a_time_and_a_passkey_proves_its_own_user_only() {
+    let world = World::start_with(ON).await;
+    for email in ["a@example.org", "b@example.org"] {
+        world.registers(email).await;
+    }
+    let (a, b) = (world.logs_in("a@example.org").await, world.logs_in("b@example.org").await);
+    let token = Some(a.access_token.as_str());
+    let none = Reauthenticate::default();
+    let two = Reauthenticate { code: Some("123456".into()), ..with_password(PASSWORD) };
+    assert_eq!(world.refused(&none, token).await, "COMMON_0001");
+    assert_eq!(world.refused(&two, token).await, "COMMON_0001");
+    let (mut of_a, mut of_b) = (Device::new(), Device::new());
+    world.adds_passkey(&a, &mut of_a).await;
+    world.adds_passkey(&b, &mut of_b).await;
+    let a = world.a_while_later(&a).await;
+    let token = Some(a.access_token.as_str());
+    let shows = |passkey| Reauthenticate { passkey: Some(passkey), ..Reauthenticate::default() };
+    let foreign = shows(world.signed(&mut of_b).await);
+    assert_eq!(world.refused(&foreign, token).await, "USER_1008");
+    let own = shows(world.signed(&mut of_a).await);
+    let fresh = world.ok(&own, token).await;
+    assert_eq!(sid(&fresh), sid(&a));
+    assert_eq!(claims(&fresh.access_token)["amr"], serde_json::json!(["pwd", "pop", "user", "mfa"]));
+    world.ok(&StartTotp {}, Some(&fresh.access_token)).await;
+}
