@@ -11,12 +11,21 @@ pub(crate) fn client_address(trusted: &[IpAddr], parts: &Parts) -> IpAddr {
         .extensions
         .get::<ConnectInfo<SocketAddr>>()
         .map_or(IpAddr::from([127, 0, 0, 1]), |info| info.0.ip());
-    if !trusted.contains(&peer) {
+    let peer = peer.to_canonical();
+    let is_trusted = |address: &IpAddr| trusted.iter().any(|proxy| proxy.to_canonical() == *address);
+    if !is_trusted(&peer) {
         return peer;
     }
     let forwarded = parts.headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
     let hops: Vec<&str> = forwarded.flat_map(|value| value.split(',')).map(str::trim).collect();
-    hops.iter().rev().filter_map(|hop| hop.parse().ok()).find(|hop| !trusted.contains(hop)).unwrap_or(peer)
+    // what stands to the left of a hop that can't be read may be anybody's: then the proxy is all that is known
+    let read = hops.iter().rev().map_while(|hop| address(hop));
+    read.map(|hop| hop.to_canonical()).find(|hop| !is_trusted(hop)).unwrap_or(peer)
+}
+
+/// An address, with or without a port.
+fn address(hop: &str) -> Option<IpAddr> {
+    hop.parse().ok().or_else(|| Some(hop.parse::<SocketAddr>().ok()?.ip()))
 }
 
 #[cfg(test)]
@@ -48,7 +57,10 @@ mod tests {
         // what stands to the left of it the client may have written itself
         assert_eq!(seen(&proxies, "198.51.100.1", &["10.9.9.9, 203.0.113.9, 198.51.100.2"]), "203.0.113.9");
         assert_eq!(seen(&proxies, "198.51.100.1", &["10.9.9.9", "203.0.113.9"]), "203.0.113.9");
+        assert_eq!(seen(&proxies, "198.51.100.1", &["10.9.9.9, 203.0.113.9:4711"]), "203.0.113.9");
+        assert_eq!(seen(&proxies, "::ffff:198.51.100.1", &["203.0.113.9"]), "203.0.113.9");
         assert_eq!(seen(&proxies, "198.51.100.1", &["nonsense"]), "198.51.100.1");
+        assert_eq!(seen(&proxies, "198.51.100.1", &["10.9.9.9, nonsense, 198.51.100.2"]), "198.51.100.1");
         assert_eq!(seen(&proxies, "198.51.100.1", &[]), "198.51.100.1");
     }
 }

@@ -59,8 +59,7 @@ pub(crate) fn set(
     }
     let token = serde_json::from_slice::<TokenPair>(reply).ok()?.device_token?;
     let secure = if is_local(headers, client) { "" } else { "; Secure" };
-    let cookie =
-        format!("{NAME}={token}; Path=/api/v1/auth; Max-Age={MAX_AGE}; HttpOnly; SameSite=Lax{secure}");
+    let cookie = format!("{NAME}={token}; Path=/; Max-Age={MAX_AGE}; HttpOnly; SameSite=Lax{secure}");
     HeaderValue::from_str(&cookie).ok()
 }
 
@@ -135,7 +134,7 @@ mod tests {
                 set(info(Login::SUBJECT), &headers(&[(HOST, host)]), client, reply).expect("a cookie");
             value.to_str().unwrap().to_owned()
         };
-        let plain = "lectern_device=abc; Path=/api/v1/auth; Max-Age=34560000; HttpOnly; SameSite=Lax";
+        let plain = "lectern_device=abc; Path=/; Max-Age=34560000; HttpOnly; SameSite=Lax";
         for host in ["localhost:3000", "127.0.0.1", "[::1]:3000"] {
             assert_eq!(set_for(host, HERE), plain, "{host}");
         }

@@ -180,7 +180,7 @@ requests! { CommonRefusal;
 
 facts! {
     /// From where somebody did what was audited here was erased; the entries stay, they name only an id.
-    PrivacyErased "evt.audit.v1.privacy.erased" by user_id {
+    AuditErased "evt.audit.v1.privacy.erased" by user_id {
         /// The user.
         user_id: UserId,
         /// The erasure that it belongs to.

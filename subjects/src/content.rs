@@ -200,7 +200,7 @@ requests! { ContentRefusal;
 
 facts! {
     /// Everything of a user was erased here.
-    PrivacyErased "evt.content.v1.privacy.erased" by user_id {
+    ContentErased "evt.content.v1.privacy.erased" by user_id {
         /// The user.
         user_id: UserId,
         /// The erasure that it belongs to.

@@ -343,7 +343,7 @@ requests! { CoursesRefusal;
 
 facts! {
     /// Everything of a user was erased here.
-    PrivacyErased "evt.courses.v1.privacy.erased" by user_id {
+    CoursesErased "evt.courses.v1.privacy.erased" by user_id {
         /// The user.
         user_id: UserId,
         /// The erasure that it belongs to.

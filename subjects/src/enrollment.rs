@@ -369,7 +369,7 @@ requests! { EnrollmentRefusal;
 
 facts! {
     /// Everything of a user was erased here.
-    PrivacyErased "evt.enrollment.v1.privacy.erased" by user_id {
+    EnrollmentErased "evt.enrollment.v1.privacy.erased" by user_id {
         /// The user.
         user_id: UserId,
         /// The erasure that it belongs to.

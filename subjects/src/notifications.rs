@@ -74,7 +74,7 @@ requests! { NotificationsRefusal;
 
 facts! {
     /// Everything of a user was erased here.
-    PrivacyErased "evt.notifications.v1.privacy.erased" by user_id {
+    NotificationsErased "evt.notifications.v1.privacy.erased" by user_id {
         /// The user.
         user_id: UserId,
         /// The erasure that it belongs to.

@@ -326,7 +326,7 @@ requests! { PlaybackRefusal;
 
 facts! {
     /// Everything of a user was erased here.
-    PrivacyErased "evt.playback.v1.privacy.erased" by user_id {
+    PlaybackErased "evt.playback.v1.privacy.erased" by user_id {
         /// The user.
         user_id: UserId,
         /// The erasure that it belongs to.

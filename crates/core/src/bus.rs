@@ -204,6 +204,11 @@ impl Bus {
         Ok(Bus(Arc::new(bus)))
     }
 
+    /// Ends the connection; for one that was made for a single errand. A dropped bus would stay connected.
+    pub async fn close(self) {
+        let _already_gone = self.0.client.drain().await;
+    }
+
     /// The client itself; for core only.
     pub(crate) fn client(&self) -> &Client {
         &self.0.client

@@ -57,7 +57,7 @@ async fn i081_the_cookie_of_a_known_device_passes_the_lock_of_its_account() {
     let (cookie, attributes) = set.split_once("; ").expect("attributes");
     assert_eq!(cookie, format!("lectern_device={token}"));
     // plain HTTP to this machine: no browser would send it back otherwise
-    assert_eq!(attributes, "Path=/api/v1/auth; Max-Age=34560000; HttpOnly; SameSite=Lax");
+    assert_eq!(attributes, "Path=/; Max-Age=34560000; HttpOnly; SameSite=Lax");
     for _ in 0..5 {
         let guess = json!({ "email": alice.email, "password": WRONG });
         anyone.posts("/auth/login", guess).await.refused(401, "USER_1001");

@@ -175,6 +175,7 @@ async fn identity_i13_a_person_who_used_every_service_is_forgotten_in_every_one(
     let allowed = |found: &String| {
         ["AUDIT ", "KV_revoked "].iter().any(|stream| found.starts_with(stream))
             || found.contains("\"evt.courses.v1.")
+            || found.contains("\"evt.identity.v1.user.deleted.")
     };
     assert!(left.iter().all(allowed), "{left:?}");
     everything.push(she.password.as_str());
@@ -189,7 +190,7 @@ async fn identity_i13_a_person_who_used_every_service_is_forgotten_in_every_one(
 
 #[tokio::test]
 async fn i109_a_service_that_is_away_keeps_the_erasure_open_and_answers_when_it_is_back() {
-    let roles = "gateway,identity,courses,content,playback,enrollment";
+    let roles = "gateway,identity,courses,content,playback,enrollment,audit";
     let stack = Stack::start(StackOptions::default().processes([roles])).await;
     let (she, admin) = (stack.operator().await, stack.admin().await);
     she.uploads("Ada Lovelace.mp4", clip(5000)).await.ok();

@@ -3,7 +3,7 @@
 use lectern_core::privacy::{count, scrub};
 use lectern_core::{App, Followed, Tx};
 use lectern_subjects::Envelope;
-use lectern_subjects::content::PrivacyErased;
+use lectern_subjects::content::ContentErased;
 use lectern_subjects::privacy::{ErasePerson, Erased};
 use sqlx::query;
 
@@ -16,6 +16,6 @@ pub(crate) async fn erase(_app: App, mut tx: Tx, command: Envelope<ErasePerson>)
     let assets = query!("UPDATE content.assets SET file_name = 'erased' WHERE owner = $1", user_id.0);
     count(&mut erased, "assets", assets.execute(&mut *tx).await?.rows_affected());
     scrub(&mut tx, user_id, &mut erased).await?;
-    tx.announce(&PrivacyErased { user_id, job_id, erased }, 1).await?;
+    tx.announce(&ContentErased { user_id, job_id, erased }, 1).await?;
     Ok(tx.commit_followed().await?)
 }

@@ -3,7 +3,7 @@
 use lectern_core::privacy::{count, scrub};
 use lectern_core::{App, Followed, Tx};
 use lectern_subjects::Envelope;
-use lectern_subjects::courses::PrivacyErased;
+use lectern_subjects::courses::CoursesErased;
 use lectern_subjects::privacy::{ErasePerson, Erased};
 use sqlx::query;
 
@@ -14,6 +14,6 @@ pub(crate) async fn erase(_app: App, mut tx: Tx, command: Envelope<ErasePerson>)
     let taught = query!("DELETE FROM courses.course_instructors WHERE user_id = $1", user_id.0);
     count(&mut erased, "course_instructors", taught.execute(&mut *tx).await?.rows_affected());
     scrub(&mut tx, user_id, &mut erased).await?;
-    tx.announce(&PrivacyErased { user_id, job_id, erased }, 1).await?;
+    tx.announce(&CoursesErased { user_id, job_id, erased }, 1).await?;
     Ok(tx.commit_followed().await?)
 }

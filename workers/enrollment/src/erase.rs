@@ -3,7 +3,7 @@
 use lectern_core::privacy::{count, scrub};
 use lectern_core::{App, Followed, Tx};
 use lectern_subjects::Envelope;
-use lectern_subjects::enrollment::PrivacyErased;
+use lectern_subjects::enrollment::EnrollmentErased;
 use lectern_subjects::privacy::{ErasePerson, Erased};
 use sqlx::{query, query_scalar};
 
@@ -33,6 +33,6 @@ pub(crate) async fn erase(_app: App, mut tx: Tx, command: Envelope<ErasePerson>)
     let enrollments = query!("DELETE FROM enrollment.enrollments WHERE user_id = $1", user);
     count(&mut erased, "enrollments", enrollments.execute(&mut *tx).await?.rows_affected());
     scrub(&mut tx, user_id, &mut erased).await?;
-    tx.announce(&PrivacyErased { user_id, job_id, erased }, 1).await?;
+    tx.announce(&EnrollmentErased { user_id, job_id, erased }, 1).await?;
     Ok(tx.commit_followed().await?)
 }

@@ -3,14 +3,14 @@
 use lectern_core::call::Caller;
 use lectern_core::{Call, Outcome};
 use lectern_subjects::id::AuthSessionId;
-use lectern_subjects::identity::{ChangePassword, IdentityRefusal, Message};
+use lectern_subjects::identity::{ChangePassword, IdentityRefusal, LoginAction, Message};
 
 use crate::app::{App, Fault};
 use crate::attempts::{self, Place};
 use crate::auth_sessions::{self, Reason};
 use crate::new_password::{self, By, Owner};
 use crate::password::Verdict;
-use crate::{revocation, step_up};
+use crate::{login_history, revocation, step_up, suspicion};
 
 /// What trying the present password came to.
 enum Tried {
@@ -75,6 +75,11 @@ async fn change(
 async fn wrong(app: &App, call: &Call, place: Place, caller: &Caller) -> Result<Fault, Fault> {
     let mut tx = app.begin_patiently(call).await?;
     let locked = place.failed(app, &mut tx).await?;
+    let (user, reason) = (Some(caller.user), Some("invalid_password"));
+    login_history::record(&mut tx, app, &call.client, LoginAction::Login, user, reason).await?;
+    if locked {
+        suspicion::locked(&mut tx, app, &call.client, caller.user, false).await?;
+    }
     tx.commit_followed().await?;
     if locked {
         metrics::counter!("user_account_lockouts_total").increment(1);

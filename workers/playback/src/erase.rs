@@ -3,7 +3,7 @@
 use lectern_core::privacy::{count, scrub};
 use lectern_core::{Followed, Tx};
 use lectern_subjects::Envelope;
-use lectern_subjects::playback::PrivacyErased;
+use lectern_subjects::playback::PlaybackErased;
 use lectern_subjects::privacy::{ErasePerson, Erased};
 use sqlx::query;
 
@@ -38,6 +38,6 @@ pub(crate) async fn erase(_app: App, mut tx: Tx, command: Envelope<ErasePerson>)
     let viewers = query!("DELETE FROM playback.viewers WHERE user_id = $1", user);
     count(&mut erased, "viewers", viewers.execute(&mut *tx).await?.rows_affected());
     scrub(&mut tx, user_id, &mut erased).await?;
-    tx.announce(&PrivacyErased { user_id, job_id, erased }, 1).await?;
+    tx.announce(&PlaybackErased { user_id, job_id, erased }, 1).await?;
     Ok(tx.commit_followed().await?)
 }

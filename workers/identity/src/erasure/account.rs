@@ -4,11 +4,10 @@ use lectern_core::Tx;
 use lectern_core::privacy::count;
 use lectern_subjects::id::UserId;
 use lectern_subjects::privacy::Erased;
-use sqlx::{query, query_scalar};
+use sqlx::query;
 
 use crate::account::last_admin;
-use crate::app::{App, Fault};
-use crate::{attempts, mfa};
+use crate::app::Fault;
 
 /// The made-up address of a forgotten person.
 pub(super) fn tombstone(user: UserId) -> String {
@@ -17,12 +16,9 @@ pub(super) fn tombstone(user: UserId) -> String {
 
 /// Anonymises the row (seed 001: `deleted_{id}@deleted.com`, "Deleted User") and deletes everything that hangs on it. The
 /// address is free for somebody else from now on.
-pub(super) async fn forget(tx: &mut Tx, app: &App, user: UserId) -> Result<Erased, Fault> {
+pub(super) async fn forget(tx: &mut Tx, user: UserId) -> Result<Erased, Fault> {
     let mut erased = Erased::new();
     let now = tx.now();
-    let address = query_scalar!("SELECT email_norm FROM identity.users WHERE id = $1", user.0)
-        .fetch_one(&mut **tx)
-        .await?;
     let anonymous = tombstone(user);
     let account = query!(
         "UPDATE identity.users SET email = $2, email_norm = $2, name = 'Deleted User', phone_sealed = NULL,
@@ -47,10 +43,13 @@ pub(super) async fn forget(tx: &mut Tx, app: &App, user: UserId) -> Result<Erase
     );
     count(&mut erased, "auth_sessions", sessions.execute(&mut **tx).await?.rows_affected());
     secrets(tx, user, &mut erased).await?;
-    // those of known devices are keyed by what only the devices hold: they go as all counters do, a lock's time after their last use
-    let counters = [attempts::account(app, &address).to_vec(), mfa::counter(app, user).to_vec()];
-    let attempts = query!("DELETE FROM identity.sign_in_attempts WHERE account = ANY($1)", &counters);
-    count(&mut erased, "sign_in_attempts", attempts.execute(&mut **tx).await?.rows_affected());
+    let pairs = query!(
+        "UPDATE identity.refresh_tokens SET grace_pair_sealed = NULL
+         WHERE grace_pair_sealed IS NOT NULL AND sid IN (SELECT sid FROM identity.auth_sessions WHERE user_id = $1)",
+        user.0
+    );
+    count(&mut erased, "refresh_tokens", pairs.execute(&mut **tx).await?.rows_affected());
+    // counters of wrong passwords are keyed hashes: they go as all of them do, a lock's time after their last use
     Ok(erased)
 }
 

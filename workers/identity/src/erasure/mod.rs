@@ -9,6 +9,7 @@ mod receipts;
 mod sweep;
 
 use lectern_core::Tx;
+use lectern_core::call::ClientInfo;
 use lectern_core::privacy::scrub;
 use lectern_subjects::SERVICES;
 use lectern_subjects::id::UserId;
@@ -42,7 +43,7 @@ pub(crate) async fn begin(tx: &mut Tx, app: &App, user: UserId, reason: &'static
     let sids = auth_sessions::live(tx, user).await?;
     auth_sessions::revoke(tx, user, &sids, Reason::Erase).await?;
     revocation::change_claims(tx, user).await?;
-    let mut erased = account::forget(tx, app, user).await?;
+    let mut erased = account::forget(tx, user).await?;
     scrub(tx, user, &mut erased).await?;
     query!(
         "INSERT INTO identity.erasures (id, user_id, requested_by, requested_at, told_at) VALUES ($1, $2, $3, $4, $4)",
@@ -59,6 +60,10 @@ pub(crate) async fn begin(tx: &mut Tx, app: &App, user: UserId, reason: &'static
     let version = crate::account::next_version(tx, user).await?;
     let email = account::tombstone(user);
     tx.announce(&UserDeleted { user_id: user, email, deleted_at: now }, version).await?;
+    // from where somebody asked to be forgotten is forgotten, too
+    if tx.actor() == Some(user) {
+        tx.set_client(ClientInfo::default());
+    }
     tx.audit("user.deleted", Some(user), json!({ "reason": reason, "erasure": id })).await?;
     Ok(id)
 }

@@ -7,6 +7,7 @@ use chrono::TimeDelta;
 use lectern_core::bus::{Bus, BusConfig};
 use lectern_core::privacy::delete_messages;
 use lectern_subjects::id::UserId;
+use lectern_subjects::identity::UserDeleted;
 use sqlx::{query, query_scalar};
 use uuid::Uuid;
 
@@ -51,10 +52,16 @@ pub async fn sweep(app: App) -> anyhow::Result<()> {
         let open = Open { id: row.id, user: row.user, told: row.told, due: row.due, answered: row.answered };
         let missing: Vec<&'static str> =
             others().filter(|service| open.answered.iter().all(|name| name != service)).collect();
-        if missing.is_empty() {
-            finish(&app, &open).await?;
+        let went_on = if missing.is_empty() {
+            finish(&app, &open).await
         } else if open.due {
-            ask_again(&app, &open, &missing).await?;
+            ask_again(&app, &open, &missing).await
+        } else {
+            Ok(())
+        };
+        // one that can't go on holds up no other
+        if let Err(error) = went_on {
+            tracing::warn!(erasure = %open.id, error = format!("{error:#}"), "an erasure can't go on yet");
         }
     }
     Ok(())
@@ -91,17 +98,28 @@ async fn ask_again(app: &App, open: &Open, missing: &[&'static str]) -> anyhow::
 /// Every service has answered: what the streams hold of the person goes, then the erasure is done.
 async fn finish(app: &App, open: &Open) -> anyhow::Result<()> {
     let bus = eraser(app).await?;
-    let id = open.user.to_string();
-    let about = |text: &str| text.contains(&id);
-    let facts = delete_messages(&bus, "EVENTS", &format!("evt.*.*.*.*.{id}"), |_| true).await?;
-    let beats = delete_messages(&bus, "PLAYBACK", &format!("play.v1.*.{id}.>"), |_| true).await?;
-    let dead = delete_messages(&bus, "DEAD", "dead.>", about).await?;
+    let deleted = delete_everywhere(&bus, open.user).await;
+    bus.close().await;
+    let [facts, beats, dead] = deleted?;
     let now = app.now();
     query!("UPDATE identity.erasures SET done_at = $2 WHERE id = $1 AND done_at IS NULL", open.id, now)
         .execute(app.pool())
         .await?;
     tracing::info!(erasure = %open.id, facts, beats, dead, "a person is forgotten");
     Ok(())
+}
+
+/// Deletes facts, beats and dead letters, and counts them. That the account is deleted stays said: who was away has to
+/// learn it, and it holds the id and a made-up address.
+async fn delete_everywhere(bus: &Bus, user: UserId) -> Result<[u64; 3], lectern_core::Error> {
+    let id = user.to_string();
+    let deletion = format!("{}.{id}", <UserDeleted as lectern_subjects::Fact>::SUBJECT);
+    let other = |text: &str| !text.starts_with(&deletion);
+    Ok([
+        delete_messages(bus, "EVENTS", &format!("evt.*.*.*.*.{id}"), other).await?,
+        delete_messages(bus, "PLAYBACK", &format!("play.v1.*.{id}.>"), |_| true).await?,
+        delete_messages(bus, "DEAD", "dead.>", |text| text.contains(&id)).await?,
+    ])
 }
 
 /// A connection of its own: nobody else may delete messages.
@@ -120,5 +138,6 @@ async fn eraser(app: &App) -> anyhow::Result<Bus> {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    bus.close().await;
     Err(anyhow::anyhow!("the broker does not let the eraser in")).context("IDENTITY_ERASER_NKEY")
 }

@@ -1,0 +1,2 @@
+DROP INDEX assets_owner;
+DROP INDEX uploads_owner;
