@@ -138,7 +138,6 @@ pub static ROUTES: &[Route] = &[
     route::<AddPasskey>("POST", "/api/v1/users/me/passkeys", 201),
     route::<ListPasskeys>("GET", "/api/v1/users/me/passkeys", 200),
     route::<RemovePasskey>("DELETE", "/api/v1/users/me/passkeys/{id}", 200),
-    route::<CreateUser>("POST", "/api/v1/admin/users", 201),
     route::<GetAccount>("GET", "/api/v2/users/me", 200),
     // seed 001 writes PUT; absent fields stay as they are in both
     route::<UpdateMe>("PATCH", "/api/v1/users/me", 200),
