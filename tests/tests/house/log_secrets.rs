@@ -65,7 +65,6 @@ async fn journey(stack: &Stack) -> BTreeSet<String> {
     alice.refreshes_with(&old).await;
     alice.logs_in().await.ok();
     secrets.extend(alice.access_token().into_iter().chain(alice.refresh_token()));
-    secrets.extend(new_passwords(stack, &alice).await);
     let machine = stack.lectern(&["token", "issue", "--name", "scanner"]).await.done().expect("issued");
     stack.bus().await.with_token(machine.clone()).asks("svc.courses.v1.courses.list", json!({})).await.ok();
     secrets.insert(machine);
@@ -83,6 +82,7 @@ async fn journey(stack: &Stack) -> BTreeSet<String> {
     secrets.insert("A-Half-Signed-In-Token".to_owned());
     let proved = alice.posts("/auth/reauthenticate", json!({ "password": alice.password })).await.ok();
     secrets.extend([proved.text("/access_token"), proved.text("/refresh_token")]);
+    secrets.extend(new_passwords(stack, &alice).await);
     alice.logs_out().await;
     tokio::time::sleep(std::time::Duration::from_secs(3)).await;
     secrets

@@ -166,7 +166,8 @@ fn plain(key: &str, value: &Value, people: &[(&str, &str)]) -> Value {
         }
         Value::Array(items) => items.iter().map(|item| plain(key, item, people)).collect(),
         Value::String(text) => json!(match key {
-            "access_token" | "refresh_token" | "media_url" | "x" | "next_cursor" => format!("<{key}>"),
+            "access_token" | "refresh_token" | "device_token" | "media_url" | "x" | "next_cursor" =>
+                format!("<{key}>"),
             _ if is_id(text) => "<id>".to_owned(),
             _ if is_time(text) => "<time>".to_owned(),
             _ => without_ids(

@@ -65,5 +65,7 @@ pub async fn proves_twice(way: &mut Way<'_>) {
     let id = json!({ "id": passkey.id() });
     asks(way, "no passkey", alice, "svc.identity.v1.mfa.passkey_remove", id.clone()).await;
     asks(way, "none any more", alice, "svc.identity.v1.mfa.passkey_remove", id).await;
-    asks(way, "no app", alice, "svc.identity.v1.mfa.totp_remove", nothing).await;
+    asks(way, "no app", alice, "svc.identity.v1.mfa.totp_remove", nothing.clone()).await;
+    let others = "svc.identity.v1.sessions.revoke_others";
+    asks(way, "end what the proofs opened", alice, others, nothing).await;
 }

@@ -74,6 +74,7 @@ pub async fn changes_passwords(way: &mut Way<'_>) {
     let pair = way.asks("sign in with it", None, "svc.identity.v1.auth.login", login).await;
     way.asks("the session before", Some(&alice), "svc.identity.v1.users.me_get", json!({})).await;
     way.alice.carries(&pair.text("/access_token"));
+    way.alice.password = "Green-Teapot-43!".to_owned();
 }
 
 /// A course with a session elsewhere and one of an uploaded video, published.
