@@ -37,4 +37,5 @@ mod token_endpoints;
 mod uploads;
 mod way;
 mod way_account;
+mod way_staff;
 mod way_steps;
