@@ -89,6 +89,10 @@ impl Listener {
 
 /// What no worker and no gateway may do.
 async fn keeps_out(listener: &Listener, foreign: &str) {
+    // the gateway reads facts for the security feed
+    if listener.role != "gateway" {
+        listener.must_not_publish("$JS.API.DIRECT.GET.EVENTS").await;
+    }
     for subject in [
         format!("evt.{foreign}.v1.thing.happened.{NOBODY}"),
         format!("audit.{foreign}.v1.thing.done._"),
@@ -104,7 +108,6 @@ async fn keeps_out(listener: &Listener, foreign: &str) {
         "$JS.API.STREAM.PURGE.EVENTS".to_owned(),
         "$JS.API.STREAM.MSG.GET.EVENTS".to_owned(),
         "$JS.API.STREAM.MSG.DELETE.EVENTS".to_owned(),
-        "$JS.API.DIRECT.GET.EVENTS".to_owned(),
         "$JS.API.CONSUMER.CREATE.EVENTS.stolen".to_owned(),
         "$JS.API.CONSUMER.DURABLE.CREATE.EVENTS.stolen".to_owned(),
         "_INBOX.stolen".to_owned(),

@@ -49,7 +49,7 @@ async fn ends_sessions(way: &mut Way<'_>) {
 }
 
 /// From where a request came is known on one road only.
-fn without_clients(answer: &Answer) -> Answer {
+pub fn without_clients(answer: &Answer) -> Answer {
     let mut answer = answer.clone();
     for row in answer.json["items"].as_array_mut().into_iter().flatten() {
         for field in ["ip", "ip_address", "user_agent", "device_name"] {
