@@ -245,8 +245,15 @@ async fn is_refused(story: &Story, status: &DevStatus, alice: &Actor, course: &s
         &alice.creates_course("Mine").await.refused(403, "COMMON_0013"),
         &["/error_code", "/details"],
     );
-    let unknown =
+    let admin =
         json!({ "email": "bob@example.com", "password": "SecurePass123!", "name": "Bob", "role": "admin" });
+    story.step(
+        "Nobody makes themselves an admin",
+        &anyone.posts("/auth/register", admin).await.refused(403, "USER_1303"),
+        &["/error_code", "/message"],
+    );
+    let unknown =
+        json!({ "email": "bob@example.com", "password": "SecurePass123!", "name": "Bob", "rank": "general" });
     story.step(
         "Unknown fields are named",
         &anyone.posts("/auth/register", unknown).await.refused(400, "COMMON_0001"),
