@@ -143,6 +143,15 @@ async fn pause() {
 /// Why identity did not answer.
 pub(crate) type Fault = lectern_core::Fault<IdentityRefusal>;
 
+/// A fault where nobody waits for an answer: in a sweep.
+pub(crate) fn into_error(fault: Fault) -> anyhow::Error {
+    match fault {
+        Fault::Refused(refused) => refused.into(),
+        Fault::Common(refused) => refused.into(),
+        Fault::Broken(error) => error,
+    }
+}
+
 impl From<NotHashed> for Fault {
     fn from(not: NotHashed) -> Fault {
         match not {

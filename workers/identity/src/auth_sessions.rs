@@ -115,6 +115,18 @@ pub(crate) async fn make_room(tx: &mut Tx, app: &App, user: UserId) -> Result<Ve
     }
 }
 
+/// Locks the row of a session's user: everybody who opens, renews or ends sessions locks it before them.
+///
+/// # Errors
+/// USER_1201 when there is no such user.
+pub(crate) async fn lock_owner(tx: &mut Tx, user: UserId) -> Result<(), Fault> {
+    query!("SELECT id FROM identity.users WHERE id = $1 FOR NO KEY UPDATE", user.0)
+        .fetch_optional(&mut **tx)
+        .await?
+        .ok_or(IdentityRefusal::SessionNotFound)?;
+    Ok(())
+}
+
 /// Every live session of a user.
 pub(crate) async fn live(tx: &mut Tx, user: UserId) -> Result<Vec<AuthSessionId>, Fault> {
     let now = tx.now();

@@ -2,9 +2,8 @@
 
 use lectern_core::{Call, Outcome, Tx};
 use lectern_subjects::id::{AuthSessionId, UserId};
-use lectern_subjects::identity::{IdentityRefusal, LoginAction, Logout, Message, UserLoggedOut};
+use lectern_subjects::identity::{LoginAction, Logout, Message, UserLoggedOut};
 use serde_json::json;
-use sqlx::query;
 
 use crate::app::{App, Fault};
 use crate::auth_sessions::{self, Reason};
@@ -14,7 +13,7 @@ use crate::{account, known_device, login_history, revocation};
 pub async fn logout(app: App, call: Call, req: Logout) -> Outcome<Logout> {
     let caller = call.user()?;
     let mut tx = app.begin_patiently(&call).await?;
-    lock(&mut tx, caller.user).await?;
+    auth_sessions::lock_owner(&mut tx, caller.user).await?;
     let sids = if req.all { auth_sessions::live(&mut tx, caller.user).await? } else { vec![caller.sid] };
     if req.all {
         known_device::forget_all(&mut tx, caller.user).await?;
@@ -31,7 +30,7 @@ pub async fn logout(app: App, call: Call, req: Logout) -> Outcome<Logout> {
 }
 
 /// Ends these sessions of a user, as they asked from the session `from`: records, facts and the memory to tell the bucket.
-/// Answers the ones it ended; [`tell`](revocation::tell) them after the commit.
+/// The caller holds the lock of the user's row. Answers the ones it ended; [`tell`](revocation::tell) them after the commit.
 pub(crate) async fn sign_out(
     tx: &mut Tx,
     app: &App,
@@ -40,7 +39,6 @@ pub(crate) async fn sign_out(
     sids: &[AuthSessionId],
     from: AuthSessionId,
 ) -> Result<Vec<AuthSessionId>, Fault> {
-    lock(tx, user).await?;
     let ended = auth_sessions::revoke(tx, user, sids, Reason::Logout).await?;
     if ended.is_empty() {
         return Ok(ended);
@@ -50,13 +48,4 @@ pub(crate) async fn sign_out(
     login_history::record(tx, app, &call.client, LoginAction::Logout, Some(user), None).await?;
     tx.audit("user.logged_out", Some(user), json!({ "sid": from, "sessions_ended": ended })).await?;
     Ok(ended)
-}
-
-/// In the order in which sign-in and refresh lock: the user, then the sessions.
-async fn lock(tx: &mut Tx, user: UserId) -> Result<(), Fault> {
-    query!("SELECT id FROM identity.users WHERE id = $1 FOR NO KEY UPDATE", user.0)
-        .fetch_optional(&mut **tx)
-        .await?
-        .ok_or(IdentityRefusal::SessionNotFound)?;
-    Ok(())
 }

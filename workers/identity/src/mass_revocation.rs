@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use anyhow::anyhow;
 use chrono::{DateTime, Utc};
 use lectern_core::{Call, Outcome};
 use lectern_subjects::id::{AuthSessionId, UserId};
@@ -12,7 +11,7 @@ use serde_json::json;
 use sqlx::{query, query_as, query_scalar};
 use uuid::Uuid;
 
-use crate::app::{App, Fault};
+use crate::app::{App, Fault, into_error};
 use crate::auth_sessions::{self, Reason};
 use crate::revocation;
 
@@ -53,7 +52,7 @@ pub async fn revoke_all(app: App, call: Call, req: RevokeAllSessions) -> Outcome
     match tokio::time::timeout(time, carry_out(&app, &order)).await {
         Ok(Ok(())) => progress.remaining = 0,
         Ok(Err(fault)) => {
-            tracing::warn!(error = %describe(fault), "not all sessions are ended yet; they will be");
+            tracing::warn!(error = %into_error(fault), "not all sessions are ended yet; they will be");
             progress.remaining = self::remaining(&app, began_before).await?;
         }
         Err(_) => progress.remaining = self::remaining(&app, began_before).await?,
@@ -72,7 +71,7 @@ pub async fn resume(app: App) -> anyhow::Result<()> {
     .fetch_all(app.pool())
     .await?;
     for order in orders {
-        carry_out(&app, &order).await.map_err(describe)?;
+        carry_out(&app, &order).await.map_err(into_error)?;
     }
     Ok(())
 }
@@ -136,12 +135,4 @@ async fn remaining(app: &App, began_before: DateTime<Utc>) -> Result<i64, sqlx::
     )
     .fetch_one(app.pool())
     .await
-}
-
-fn describe(fault: Fault) -> anyhow::Error {
-    match fault {
-        Fault::Refused(refused) => anyhow!(refused),
-        Fault::Common(refused) => anyhow!(refused),
-        Fault::Broken(error) => error,
-    }
 }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::account;
 use crate::address_limit::{self, Purpose};
-use crate::app::{App, Fault};
+use crate::app::{App, Fault, into_error};
 use crate::reset_links::{self, Addressee, Occasion};
 
 /// How often the sweep looks.
@@ -54,11 +54,7 @@ pub async fn password_forgot(app: App, call: Call, req: ForgotPassword) -> Outco
 
 /// Mails the links that were promised.
 pub async fn keep_promises(app: App) -> anyhow::Result<()> {
-    while keep_one(&app).await.map_err(|fault| match fault {
-        Fault::Broken(error) => error,
-        Fault::Refused(refused) => anyhow::anyhow!(refused),
-        Fault::Common(refused) => anyhow::anyhow!(refused),
-    })? {}
+    while keep_one(&app).await.map_err(into_error)? {}
     Ok(())
 }
 

@@ -16,7 +16,7 @@ use crate::revocation;
 pub async fn revoke(app: App, call: Call, req: RevokeAuthSession) -> Outcome<RevokeAuthSession> {
     let caller = call.user()?.user;
     let mut tx = app.begin_patiently(&call).await?;
-    lock_user(&mut tx, caller).await?;
+    auth_sessions::lock_owner(&mut tx, caller).await?;
     query!("SELECT sid FROM identity.auth_sessions WHERE sid = $1 AND user_id = $2", req.sid.0, caller.0)
         .fetch_optional(&mut *tx)
         .await?
@@ -36,7 +36,7 @@ pub async fn revoke_others(
 ) -> Outcome<RevokeOtherAuthSessions> {
     let caller = call.user()?;
     let mut tx = app.begin_patiently(&call).await?;
-    lock_user(&mut tx, caller.user).await?;
+    auth_sessions::lock_owner(&mut tx, caller.user).await?;
     let mut others = auth_sessions::live(&mut tx, caller.user).await?;
     others.retain(|sid| *sid != caller.sid);
     known_device::forget_all(&mut tx, caller.user).await?;
@@ -46,15 +46,6 @@ pub async fn revoke_others(
     revocation::tell(&app, &untold).await?;
     tracing::info!(user = %caller.user, sessions = ended.len(), "other sessions were ended by their user");
     Ok(message)
-}
-
-/// In the order in which sign-in, refresh and sign-out lock: the user, then the sessions.
-async fn lock_user(tx: &mut Tx, user: UserId) -> Result<(), Fault> {
-    query!("SELECT id FROM identity.users WHERE id = $1 FOR NO KEY UPDATE", user.0)
-        .fetch_optional(&mut **tx)
-        .await?
-        .ok_or(IdentityRefusal::SessionNotFound)?;
-    Ok(())
 }
 
 async fn end(tx: &mut Tx, user: UserId, sids: &[AuthSessionId]) -> Result<Vec<AuthSessionId>, Fault> {

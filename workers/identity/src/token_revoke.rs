@@ -9,6 +9,7 @@ use serde_json::json;
 use sqlx::{query, query_scalar};
 
 use crate::app::{App, Fault};
+use crate::auth_sessions;
 use crate::logout::sign_out;
 use crate::revocation;
 use crate::tokens;
@@ -32,6 +33,7 @@ pub async fn revoke(app: App, call: Call, req: RevokeToken) -> Outcome<RevokeTok
         match held.user {
             Some(user) => {
                 tx.set_actor(Some(user));
+                auth_sessions::lock_owner(&mut tx, user).await?;
                 sign_out(&mut tx, &app, &call, user, &[held.sid], held.sid).await?;
             }
             None => end_service_token(&mut tx, held.sid).await?,
