@@ -10,12 +10,12 @@ use lectern_subjects::{CommonRefusal, Refusal};
 use sqlx::Postgres;
 use sqlx::pool::PoolConnection;
 
-use crate::attempts::Places;
 use crate::gauges;
 use crate::mail::Post;
 use crate::password::{Hashing, NotHashed};
 use crate::settings::Settings;
-use crate::signing_keys::SigningKeys;
+use crate::sign_in::attempts::Places;
+use crate::token::signing_keys::SigningKeys;
 use crate::vault::Vault;
 
 /// Identity's handle to the world; cheap to clone.

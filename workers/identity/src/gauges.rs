@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 use sqlx::query;
 
 use crate::app::App;
-use crate::suspicion::Activity;
+use crate::sign_in::suspicion::Activity;
 
 /// How often.
 pub(crate) const PACE: Duration = Duration::from_secs(15);

@@ -18,86 +18,29 @@
 //! - Passwords, codes and tokens are stored as hashes, letters and private keys sealed; none of them is ever logged.
 
 mod account;
-mod address_limit;
 mod app;
-mod attempts;
-mod audit_private;
-mod auth_sessions;
-mod challenges;
-mod client_network;
-mod device;
-mod email_change;
-mod email_confirm;
 mod erasure;
 mod gauges;
-mod keys_rotate;
-mod known_device;
-mod letters;
-mod login;
-mod login_history;
-mod logout;
 mod mail;
-mod mass_revocation;
-mod me;
-mod me_update;
 mod mfa;
-mod mfa_verify;
-mod new_password;
 mod pages;
-mod passkey_sign_in;
-mod passkeys;
 mod password;
-mod password_change;
-mod password_forgot;
-mod password_reset;
-mod rate;
-mod reauthenticate;
-mod recovery_codes;
-mod refresh;
-mod register;
-mod relying_party;
-mod resend;
-mod reset_links;
-mod revocation;
-mod revoke_by_link;
-mod service_token;
-mod session_link;
-mod sessions_list;
-mod sessions_revoke;
+mod session;
 mod settings;
 mod sign_in;
-mod signing_keys;
-mod smtp;
-mod step_up;
-mod suspicion;
+mod staff;
 mod tidy;
-mod token_check;
-mod token_introspect;
-mod token_revoke;
-mod tokens;
-mod totp;
-mod user_create;
-mod user_delete;
-mod user_get;
-mod user_role;
-mod user_sessions;
-mod user_switch;
-mod user_unlock;
-mod user_update;
-mod userinfo;
-mod users_list;
+mod token;
 mod vault;
-mod verification;
-mod verify_email;
 
 use std::time::Duration;
 
 use lectern_core::Service;
 
 pub use app::{App, app};
-pub use service_token::{issue_service_token, revoke_service_tokens};
 pub use settings::SETTINGS;
-pub use user_create::create_user_direct;
+pub use staff::user_create::create_user_direct;
+pub use token::service_token::{issue_service_token, revoke_service_tokens};
 
 /// The migrations of schema `identity`.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/identity");
@@ -108,43 +51,43 @@ const TELL_PACE: Duration = Duration::from_secs(1);
 /// What identity answers and does.
 pub fn service() -> Service<App> {
     Service::new("identity")
-        .on(register::register)
-        .on(verify_email::verify_email)
-        .on(resend::resend)
-        .on(login::login)
-        .on(mfa_verify::mfa_verify)
-        .on(passkey_sign_in::options)
-        .on(passkey_sign_in::verify)
-        .on(reauthenticate::reauthenticate)
-        .on(refresh::refresh)
-        .on(logout::logout)
-        .on(revoke_by_link::revoke_by_link)
-        .on(password_forgot::password_forgot)
-        .on(password_reset::password_reset)
-        .on(password_change::password_change)
-        .on(me::me)
-        .on(totp::start)
-        .on(totp::confirm)
-        .on(totp::remove)
-        .on(recovery_codes::make)
-        .on(passkeys::start)
-        .on(passkeys::add)
-        .on(passkeys::list)
-        .on(passkeys::remove)
-        .on(me::account)
-        .on(me_update::me_update)
-        .on(email_change::email_change)
-        .on(email_confirm::email_confirm)
-        .on(login_history::login_history)
-        .on(sessions_list::list)
-        .on(sessions_revoke::revoke)
-        .on(sessions_revoke::revoke_others)
-        .on(signing_keys::jwks)
-        .on(token_check::check)
-        .on(token_introspect::introspect)
-        .on(token_revoke::revoke)
-        .on(userinfo::userinfo)
-        .on(user_create::user_create)
+        .on(account::register::register)
+        .on(account::verify_email::verify_email)
+        .on(account::resend::resend)
+        .on(sign_in::login::login)
+        .on(mfa::mfa_verify::mfa_verify)
+        .on(mfa::passkey_sign_in::options)
+        .on(mfa::passkey_sign_in::verify)
+        .on(mfa::reauthenticate::reauthenticate)
+        .on(session::refresh::refresh)
+        .on(session::logout::logout)
+        .on(session::revoke_by_link::revoke_by_link)
+        .on(password::forgot::password_forgot)
+        .on(password::reset::password_reset)
+        .on(password::change::password_change)
+        .on(account::me::me)
+        .on(mfa::totp::start)
+        .on(mfa::totp::confirm)
+        .on(mfa::totp::remove)
+        .on(mfa::recovery_codes::make)
+        .on(mfa::passkeys::start)
+        .on(mfa::passkeys::add)
+        .on(mfa::passkeys::list)
+        .on(mfa::passkeys::remove)
+        .on(account::me::account)
+        .on(account::me_update::me_update)
+        .on(account::email_change::email_change)
+        .on(account::email_confirm::email_confirm)
+        .on(session::login_history::login_history)
+        .on(session::list::list)
+        .on(session::revoke::revoke)
+        .on(session::revoke::revoke_others)
+        .on(token::signing_keys::jwks)
+        .on(token::check::check)
+        .on(token::introspect::introspect)
+        .on(token::revoke::revoke)
+        .on(token::userinfo::userinfo)
+        .on(staff::user_create::user_create)
         .on(erasure::erase_me)
         .on(erasure::get)
         .follow(erasure::received::<lectern_subjects::courses::CoursesErased>)
@@ -153,25 +96,25 @@ pub fn service() -> Service<App> {
         .follow(erasure::received::<lectern_subjects::enrollment::EnrollmentErased>)
         .follow(erasure::received::<lectern_subjects::notifications::NotificationsErased>)
         .follow(erasure::received::<lectern_subjects::audit::AuditErased>)
-        .on(audit_private::private)
-        .on(users_list::users_list)
-        .on(user_get::user_get)
-        .on(user_update::user_update)
-        .on(user_delete::user_delete)
-        .on(user_role::set_role)
-        .on(user_switch::disable)
-        .on(user_switch::enable)
-        .on(user_unlock::unlock)
-        .on(user_sessions::list)
-        .on(user_sessions::revoke)
-        .on(mass_revocation::revoke_all)
-        .on(keys_rotate::keys_rotate)
-        .sweep("signing_keys", signing_keys::REFRESH, signing_keys::refresh)
+        .on(staff::audit_private::private)
+        .on(staff::users_list::users_list)
+        .on(staff::user_get::user_get)
+        .on(staff::user_update::user_update)
+        .on(staff::user_delete::user_delete)
+        .on(staff::user_role::set_role)
+        .on(staff::user_switch::disable)
+        .on(staff::user_switch::enable)
+        .on(staff::user_unlock::unlock)
+        .on(staff::user_sessions::list)
+        .on(staff::user_sessions::revoke)
+        .on(staff::mass_revocation::revoke_all)
+        .on(token::keys_rotate::keys_rotate)
+        .sweep("signing_keys", token::signing_keys::REFRESH, token::signing_keys::refresh)
         .sweep("mail", mail::PACE, mail::deliver)
-        .sweep("promised_links", password_forgot::PACE, password_forgot::keep_promises)
-        .sweep("pending_revocations", TELL_PACE, revocation::tell_pending)
+        .sweep("promised_links", password::forgot::PACE, password::forgot::keep_promises)
+        .sweep("pending_revocations", TELL_PACE, session::revocation::tell_pending)
         .sweep("erasures", erasure::PACE, erasure::sweep)
-        .sweep("mass_revocations", mass_revocation::PACE, mass_revocation::resume)
+        .sweep("mass_revocations", staff::mass_revocation::PACE, staff::mass_revocation::resume)
         .sweep("tidy", tidy::PACE, tidy::tidy)
         .sweep("gauges", gauges::PACE, gauges::gauges)
         // the bucket that every role watches

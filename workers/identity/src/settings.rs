@@ -7,13 +7,13 @@ use lectern_core::Env;
 use lectern_core::config::{ConfigError, NATS_URL, Setting};
 use webauthn_rs::prelude::Webauthn;
 
-use crate::rate::{Limit, Rate};
+use crate::sign_in::rate::{Limit, Rate};
 
-use crate::password::Profile;
-use crate::relying_party::{self, PASSKEYS, RP_ID, RP_ORIGINS};
-use crate::smtp::{
+use crate::mail::smtp::{
     EMAIL_FROM, SMTP_CA_FILE, SMTP_HOST, SMTP_PASSWORD, SMTP_PORT, SMTP_TLS, SMTP_USER, SmtpSettings,
 };
+use crate::mfa::relying_party::{self, PASSKEYS, RP_ID, RP_ORIGINS};
+use crate::password::Profile;
 
 /// The environment that the process runs in; declared by the process.
 const ENVIRONMENT: Setting = Setting {

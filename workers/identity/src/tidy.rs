@@ -6,7 +6,8 @@ use chrono::TimeDelta;
 use sqlx::query;
 
 use crate::app::App;
-use crate::{address_limit, attempts, suspicion, totp};
+use crate::mfa::totp;
+use crate::sign_in::{address_limit, attempts, suspicion};
 
 /// How often.
 pub(crate) const PACE: Duration = Duration::from_secs(60);

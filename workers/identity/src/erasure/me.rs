@@ -4,8 +4,10 @@ use lectern_core::{Call, Outcome};
 use lectern_subjects::identity::{EraseMe, IdentityRefusal};
 
 use super::{begin, show};
+use crate::account;
 use crate::app::App;
-use crate::{account, revocation, step_up};
+use crate::mfa::step_up;
+use crate::session::revocation;
 
 /// Erases the caller. Answered when every role refuses their tokens; the other services follow within moments.
 pub async fn erase_me(app: App, call: Call, _req: EraseMe) -> Outcome<EraseMe> {

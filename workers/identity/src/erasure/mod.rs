@@ -20,8 +20,8 @@ use sqlx::{PgConnection, query};
 use uuid::Uuid;
 
 use crate::app::{App, Fault};
-use crate::auth_sessions::{self, Reason};
-use crate::revocation;
+use crate::session::revocation;
+use crate::session::{self, Reason};
 
 pub(crate) use get::get;
 pub(crate) use me::erase_me;
@@ -40,8 +40,8 @@ pub(crate) fn others() -> impl Iterator<Item = &'static str> {
 pub(crate) async fn begin(tx: &mut Tx, app: &App, user: UserId, reason: &'static str) -> Result<Uuid, Fault> {
     let now = tx.now();
     let id: Uuid = app.new_id();
-    let sids = auth_sessions::live(tx, user).await?;
-    auth_sessions::revoke(tx, user, &sids, Reason::Erase).await?;
+    let sids = session::live(tx, user).await?;
+    session::revoke(tx, user, &sids, Reason::Erase).await?;
     revocation::change_claims(tx, user).await?;
     let mut erased = account::forget(tx, user).await?;
     scrub(tx, user, &mut erased).await?;

@@ -1,6 +1,12 @@
 //! What a password must be (identity spec C9). Profile `seed` asks for the classes of characters of seed 001; `nist` asks
 //! for length alone (800-63B: no composition rules). Both refuse common words and whatever is of the password's owner.
 
+pub(crate) mod change;
+pub(crate) mod forgot;
+pub(crate) mod new_password;
+pub(crate) mod reset;
+pub(crate) mod reset_links;
+
 mod hashing;
 mod legacy;
 

@@ -1,0 +1,138 @@
+//! Ends everybody's sessions: an order that is taken down, then carried out in batches, by the request that gave it as long
+//! as somebody waits for its answer, and by a sweep of any process after that.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use lectern_core::{Call, Outcome};
+use lectern_subjects::id::{AuthSessionId, UserId};
+use lectern_subjects::identity::{RevokeAllSessions, RevokedSessions};
+use serde_json::json;
+use sqlx::{query, query_as, query_scalar};
+use uuid::Uuid;
+
+use crate::app::{App, Fault, into_error};
+use crate::session::revocation;
+use crate::session::{self, Reason};
+
+/// How often a process looks for orders that are not carried out.
+pub(crate) const PACE: Duration = Duration::from_secs(2);
+/// Users per transaction: their rows are locked until it ends.
+const BATCH: i64 = 50;
+/// The request stops this long before its deadline, so that it can still answer.
+const TIME_TO_ANSWER: Duration = Duration::from_millis(500);
+
+/// An order.
+struct Order {
+    id: Uuid,
+    began_before: DateTime<Utc>,
+    asked_by: UserId,
+}
+
+/// Takes the order down and carries out as much of it as there is time for.
+pub async fn revoke_all(app: App, call: Call, req: RevokeAllSessions) -> Outcome<RevokeAllSessions> {
+    let asked_by = call.user()?.user;
+    let mut tx = app.begin_patiently(&call).await?;
+    let now = tx.now();
+    let began_before = req.began_before.map_or(now, |at| at.min(now));
+    let order = Order { id: app.new_id(), began_before, asked_by };
+    query!(
+        "INSERT INTO identity.mass_revocations (id, began_before, asked_by, asked_at) VALUES ($1, $2, $3, $4)",
+        order.id,
+        began_before,
+        asked_by.0,
+        now
+    )
+    .execute(&mut *tx)
+    .await?;
+    tx.audit("session.revoked_all", None, json!({ "began_before": began_before })).await?;
+    let remaining = remaining(&app, began_before).await?;
+    let mut progress = tx.commit(RevokedSessions { began_before, remaining }).await?;
+    let time = app.time_left(&call).saturating_sub(TIME_TO_ANSWER);
+    match tokio::time::timeout(time, carry_out(&app, &order)).await {
+        Ok(Ok(())) => progress.remaining = 0,
+        Ok(Err(fault)) => {
+            tracing::warn!(error = %into_error(fault), "not all sessions are ended yet; they will be");
+            progress.remaining = self::remaining(&app, began_before).await?;
+        }
+        Err(_) => progress.remaining = self::remaining(&app, began_before).await?,
+    }
+    tracing::info!(%began_before, remaining = progress.remaining, "everybody's sessions are being ended");
+    Ok(progress)
+}
+
+/// Carries out what requests could not.
+pub async fn resume(app: App) -> anyhow::Result<()> {
+    let orders = query_as!(
+        Order,
+        r#"SELECT id, began_before, asked_by AS "asked_by: UserId" FROM identity.mass_revocations
+           WHERE done_at IS NULL ORDER BY asked_at"#
+    )
+    .fetch_all(app.pool())
+    .await?;
+    for order in orders {
+        carry_out(&app, &order).await.map_err(into_error)?;
+    }
+    Ok(())
+}
+
+/// Ends what is left, user by user in the order of their ids. Two processes may do it at once: who comes second to a user
+/// finds nothing to end.
+async fn carry_out(app: &App, order: &Order) -> Result<(), Fault> {
+    let mut last = Uuid::nil();
+    loop {
+        let mut tx = app.begin_internal().await?;
+        tx.set_actor(Some(order.asked_by));
+        let now = tx.now();
+        // in the order in which sign-in, refresh and sign-out lock: the user, then the sessions
+        let users = query_scalar!(
+            r#"SELECT id AS "id: UserId" FROM identity.users WHERE id IN (
+                   SELECT DISTINCT user_id FROM identity.auth_sessions
+                   WHERE revoked_at IS NULL AND user_id > $1 AND created_at < $2 AND expires_at_abs > $3
+                   ORDER BY user_id LIMIT $4)
+               ORDER BY id FOR NO KEY UPDATE"#,
+            last,
+            order.began_before,
+            now,
+            BATCH
+        )
+        .fetch_all(&mut *tx)
+        .await?;
+        let Some(newest) = users.last() else { break };
+        last = newest.0;
+        let mut ended: Vec<AuthSessionId> = Vec::new();
+        for user in users {
+            let live = query_scalar!(
+                r#"SELECT sid AS "sid: AuthSessionId" FROM identity.auth_sessions
+                   WHERE user_id = $1 AND revoked_at IS NULL AND created_at < $2 AND expires_at_abs > $3"#,
+                user.0,
+                order.began_before,
+                now
+            )
+            .fetch_all(&mut *tx)
+            .await?;
+            ended.extend(session::revoke(&mut tx, user, &live, Reason::Admin).await?);
+        }
+        tx.commit_followed().await?;
+        revocation::tell(app, &ended).await?;
+    }
+    query!("UPDATE identity.mass_revocations SET done_at = $2 WHERE id = $1", order.id, app.now())
+        .execute(app.pool())
+        .await?;
+    Ok(())
+}
+
+/// Sessions that are not ended, and those that are but that the bucket may not know.
+async fn remaining(app: &App, began_before: DateTime<Utc>) -> Result<i64, sqlx::Error> {
+    query_scalar!(
+        r#"SELECT (SELECT count(*) FROM identity.auth_sessions
+                   WHERE revoked_at IS NULL AND user_id IS NOT NULL AND created_at < $1 AND expires_at_abs > $2)
+                + (SELECT count(*) FROM identity.pending_revocations p
+                   JOIN identity.auth_sessions s ON s.sid = p.sid
+                   WHERE s.user_id IS NOT NULL AND s.created_at < $1) AS "remaining!""#,
+        began_before,
+        app.now()
+    )
+    .fetch_one(app.pool())
+    .await
+}
