@@ -1,6 +1,7 @@
 //! Hosts a service's requests on plain queue subscriptions: a bounded queue with an instant "overloaded", an absolute
 //! deadline, and a stop that loses nothing (`spec/nats.md` §2, `spec/reliability.md` L9).
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -8,11 +9,12 @@ use std::time::{Duration, Instant};
 use async_nats::{Message, Subscriber};
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
-use futures_util::StreamExt;
+use futures_util::future::{BoxFuture, CatchUnwind};
+use futures_util::{FutureExt, StreamExt};
 use lectern_subjects::identity::IdentityRefusal;
 use lectern_subjects::{Access, CommonRefusal, Effect, Problem, Refusal};
 use ring::digest::{SHA256, digest};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -26,13 +28,13 @@ use crate::error::{CallError, Error};
 use crate::reply::Answer;
 use crate::service::{Came, Endpoint, Service, common};
 use crate::token::{TokenCheck, TokenFault};
-use crate::{faults, idempotency, telemetry};
+use crate::{consume, faults, idempotency, telemetry};
 
 /// Queue group of every service.
 pub(crate) const QUEUE: &str = "q";
 /// Requests waiting in front of the handlers; the next one is shed.
 const QUEUE_LENGTH: usize = 256;
-/// Requests handled at once.
+/// Requests handled at once; the others wait in the order in which they came.
 const CONCURRENCY: usize = 64;
 /// Deliveries still taken after leaving a queue group: more than can be under way, so that none is dropped.
 const LEAVE_AFTER: u64 = 256;
@@ -51,11 +53,17 @@ pub(crate) struct Host<A> {
     pub stats: Arc<Stats>,
 }
 
-struct Job {
-    endpoint: usize,
-    message: Message,
-    arrived: Instant,
+/// Where requests are worked off: one task each, from the subscription to the answer.
+struct Work {
+    /// Waiting or handled.
+    places: Arc<Semaphore>,
+    /// Handled; fair, so that this is the queue.
+    turns: Semaphore,
+    tasks: TaskTracker,
 }
+
+/// A handler that was overtaken by its deadline.
+type Unfinished = CatchUnwind<AssertUnwindSafe<BoxFuture<'static, Came>>>;
 
 impl<A: Clone + Send + Sync + 'static> Host<A> {
     /// Joins the queue groups, says so, and answers until `leave` is cancelled; returns when the last answer is sent.
@@ -64,7 +72,11 @@ impl<A: Clone + Send + Sync + 'static> Host<A> {
         leave: CancellationToken,
         joined: impl FnOnce(),
     ) -> Result<(), Error> {
-        let (queue, jobs) = mpsc::channel(QUEUE_LENGTH);
+        let work = Arc::new(Work {
+            places: Arc::new(Semaphore::new(QUEUE_LENGTH + CONCURRENCY)),
+            turns: Semaphore::new(CONCURRENCY),
+            tasks: TaskTracker::new(),
+        });
         let mut readers = JoinSet::new();
         for (index, endpoint) in self.service.endpoints.iter().enumerate() {
             let subscriber = self
@@ -74,25 +86,23 @@ impl<A: Clone + Send + Sync + 'static> Host<A> {
                 .queue_subscribe(endpoint.subject, QUEUE.to_owned())
                 .await
                 .map_err(|e| Error::Broker(format!("{}: {e}", endpoint.subject)))?;
-            readers.spawn(self.clone().read(index, subscriber, queue.clone(), leave.clone()));
+            readers.spawn(self.clone().read(index, subscriber, work.clone(), leave.clone()));
         }
-        drop(queue);
         let _flushed = self.core.bus().client().flush().await;
         joined();
-        let handled = self.clone().dispatch(jobs).await;
         while readers.join_next().await.is_some() {}
-        handled.close();
-        handled.wait().await;
+        work.tasks.close();
+        work.tasks.wait().await;
         let _flushed = self.core.bus().client().flush().await;
         Ok(())
     }
 
-    /// Reads one subscription and never waits for work: a full queue is answered at once.
+    /// Reads one subscription and never waits for work: when every place is taken, that is answered at once.
     async fn read(
         self: Arc<Self>,
         endpoint: usize,
         mut subscriber: Subscriber,
-        queue: mpsc::Sender<Job>,
+        work: Arc<Work>,
         leave: CancellationToken,
     ) {
         let mut received: u64 = 0;
@@ -101,7 +111,7 @@ impl<A: Clone + Send + Sync + 'static> Host<A> {
                 message = subscriber.next() => {
                     let Some(message) = message else { return };
                     received += 1;
-                    self.enqueue(endpoint, message, &queue).await;
+                    self.take(endpoint, message, &work).await;
                 }
                 () = leave.cancelled() => break,
             }
@@ -117,7 +127,7 @@ impl<A: Clone + Send + Sync + 'static> Host<A> {
                 message = subscriber.next() => {
                     let Some(message) = message else { return };
                     received += 1;
-                    self.enqueue(endpoint, message, &queue).await;
+                    self.take(endpoint, message, &work).await;
                 }
                 () = &mut patience => {
                     let came = received - before;
@@ -141,45 +151,43 @@ impl<A: Clone + Send + Sync + 'static> Host<A> {
         }
     }
 
-    async fn enqueue(&self, endpoint: usize, message: Message, queue: &mpsc::Sender<Job>) {
-        let job = Job { endpoint, message, arrived: Instant::now() };
-        if let Err(mpsc::error::TrySendError::Full(job) | mpsc::error::TrySendError::Closed(job)) =
-            queue.try_send(job)
-        {
+    /// Starts on a request, or answers that there are too many.
+    async fn take(self: &Arc<Self>, endpoint: usize, message: Message, work: &Arc<Work>) {
+        let arrived = Instant::now();
+        let Ok(place) = work.places.clone().try_acquire_owned() else {
             self.stats.shed(endpoint);
-            self.send(&job.message, Answer::shed(self.core.now())).await;
-        }
+            self.send(&message, Answer::shed(self.core.now())).await;
+            return;
+        };
+        let (host, at) = (self.clone(), work.clone());
+        work.tasks.spawn(async move {
+            // never closed
+            let Ok(turn) = at.turns.acquire().await else { return };
+            host.answer(endpoint, &message, arrived).await;
+            drop((turn, place));
+        });
     }
 
-    async fn dispatch(self: Arc<Self>, mut jobs: mpsc::Receiver<Job>) -> TaskTracker {
-        let tracker = TaskTracker::new();
-        let permits = Arc::new(Semaphore::new(CONCURRENCY));
-        while let Some(job) = jobs.recv().await {
-            let Ok(permit) = permits.clone().acquire_owned().await else { break };
-            let host = self.clone();
-            tracker.spawn(async move {
-                host.answer(job).await;
-                drop(permit);
-            });
-        }
-        tracker
-    }
-
-    async fn answer(self: Arc<Self>, job: Job) {
-        let endpoint = &self.service.endpoints[job.endpoint];
+    async fn answer(&self, index: usize, message: &Message, arrived: Instant) {
+        let endpoint = &self.service.endpoints[index];
         let now = self.core.now();
-        let deadline = deadline_of(&job.message, now);
+        let deadline = deadline_of(message, now);
         if deadline <= now {
-            self.stats.expired(job.endpoint);
+            self.stats.expired(index);
             return;
         }
-        let waited = job.arrived.elapsed();
+        let waited = arrived.elapsed();
         let started = Instant::now();
-        let span = telemetry::consumer_span(endpoint.subject, job.message.headers.as_ref());
-        let answer = self.handle(endpoint, &job.message, now, deadline).instrument(span).await;
-        self.stats.answered(job.endpoint, waited, started.elapsed(), answer.refused);
+        let span = telemetry::consumer_span(endpoint.subject, message.headers.as_ref());
+        let (answer, unfinished) =
+            self.handle(endpoint, message, now, deadline).instrument(span.clone()).await;
+        self.stats.answered(index, waited, started.elapsed(), answer.refused);
         if faults::hit("host.before_reply").await.is_ok() {
-            self.send(&job.message, answer).await;
+            self.send(message, answer).await;
+        }
+        if let Some(handler) = unfinished {
+            // it goes on until its commit, which the deadline forbids: nothing is left half-written
+            let _nobody_waits = handler.instrument(span).await;
         }
     }
 
@@ -189,7 +197,7 @@ impl<A: Clone + Send + Sync + 'static> Host<A> {
         message: &Message,
         now: DateTime<Utc>,
         deadline: DateTime<Utc>,
-    ) -> Answer {
+    ) -> (Answer, Option<Unfinished>) {
         let request_id = request_id(message, self.core.clock());
         let mut call = Call {
             caller: None,
@@ -205,11 +213,11 @@ impl<A: Clone + Send + Sync + 'static> Host<A> {
         };
         let admitted = self.admit(endpoint, message, &mut call).await;
         telemetry::identify(&request_id, call.caller.as_ref().map(|caller| &caller.user as _));
-        let came = match admitted {
+        let (came, unfinished) = match admitted {
             Ok(()) => self.run(endpoint, &call, message.payload.clone()).await,
-            Err(came) => came,
+            Err(came) => (came, None),
         };
-        match came {
+        let answer = match came {
             Came::Answer(body, version) => {
                 Answer::success(body, version, call.existing.load(std::sync::atomic::Ordering::Relaxed))
             }
@@ -220,7 +228,8 @@ impl<A: Clone + Send + Sync + 'static> Host<A> {
                 Answer::problem(&problem, retry_after_s)
             }
             Came::Broken(error) => self.broken(endpoint, &request_id, &error, now),
-        }
+        };
+        (answer, unfinished)
     }
 
     /// Token, access rule, idempotency key, version: everything that is decided before the handler.
@@ -259,32 +268,29 @@ impl<A: Clone + Send + Sync + 'static> Host<A> {
         Ok(())
     }
 
-    /// The handler, in a task of its own (a panic is a 500, not the end of the process), within the deadline, with the
-    /// idempotency key looked up before, and after when somebody else committed it meanwhile.
-    async fn run(&self, endpoint: &Endpoint<A>, call: &Call, body: Bytes) -> Came {
+    /// The handler (a panic is a 500, not the end of the process), within the deadline, with the idempotency key looked
+    /// up before, and after when somebody else committed it meanwhile. A handler that the deadline overtakes is handed
+    /// back: it may be past its commit, with things to tell.
+    async fn run(&self, endpoint: &Endpoint<A>, call: &Call, body: Bytes) -> (Came, Option<Unfinished>) {
         if let Some(came) = self.replay(call).await {
-            return came;
+            return (came, None);
         }
         let left = call.time_left(self.core.now());
-        let handler = (endpoint.handler)(self.app.clone(), call.clone(), body);
-        let mut task = tokio::spawn(handler.in_current_span());
-        let came = match tokio::time::timeout(left, &mut task).await {
+        let mut handler =
+            AssertUnwindSafe((endpoint.handler)(self.app.clone(), call.clone(), body)).catch_unwind();
+        let came = match tokio::time::timeout(left, &mut handler).await {
             Ok(Ok(came)) => came,
             Ok(Err(panic)) => {
                 metrics::counter!("panics_total", "service" => self.service.name()).increment(1);
-                return Came::Broken(anyhow::anyhow!("the handler panicked: {panic}"));
+                Came::Broken(anyhow::anyhow!(consume::panic_text(&*panic)))
             }
-            // the handler goes on until its commit, which the deadline forbids: nothing is left half-written
-            Err(_) => return common(CommonRefusal::Timeout, call.now),
+            Err(_) => return (common(CommonRefusal::Timeout, call.now), Some(handler)),
         };
-        match &came {
-            Came::Broken(error) => match error.downcast_ref::<Error>() {
-                Some(Error::Replay | Error::CommitUnknown(_)) if call.idempotency.is_some() => {
-                    self.replay(call).await.unwrap_or(came)
-                }
-                _ => came,
-            },
-            _ => came,
+        let again = matches!(&came, Came::Broken(error)
+            if matches!(error.downcast_ref(), Some(Error::Replay | Error::CommitUnknown(_))));
+        match again {
+            true => (self.replay(call).await.unwrap_or(came), None),
+            false => (came, None),
         }
     }
 

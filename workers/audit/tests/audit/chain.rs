@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use lectern_subjects::id::UserId;
 use serde_json::json;
 
-use crate::support::until;
 use crate::{House, VERIFY};
+use lectern_workbench::until;
 
 /// Rows that break a rule of the chain, by SQL alone: forks, gaps, wrong links, wrong hashes.
 const WRONG: &str = "SELECT count(*) FROM (
@@ -18,7 +18,7 @@ const WRONG: &str = "SELECT count(*) FROM (
 #[tokio::test(flavor = "multi_thread")]
 async fn identity_i11_two_processes_and_redelivery_write_one_chain() {
     let house = House::start().await;
-    let second = house.run_audit().await;
+    let mut second = Some(house.run_audit().await);
     let mut ids = BTreeSet::new();
     let mut bodies = Vec::new();
     for number in 0..600 {
@@ -36,8 +36,8 @@ async fn identity_i11_two_processes_and_redelivery_write_one_chain() {
         if number % 3 == 0 {
             house.publishes(&entry).await;
         }
-        if number == 300 {
-            second.cancel();
+        if let Some(second) = second.take_if(|_| number == 300) {
+            second.kill().await;
         }
         ids.insert(entry.entry_id);
         bodies.push(entry);
@@ -49,7 +49,7 @@ async fn identity_i11_two_processes_and_redelivery_write_one_chain() {
     house.make_consumers(&lectern_audit::service().table()).await;
     let third = house.run_audit().await;
     house.is_settled().await;
-    third.cancel();
+    third.stop().await;
 
     assert_eq!(house.count("SELECT count(*) FROM audit.entries").await, 600);
     assert_eq!(house.count("SELECT max(seq) FROM audit.entries").await, 600);

@@ -4,11 +4,6 @@ mod attacks;
 mod chain;
 mod reading;
 
-// the same world as the tests of enrolment have
-#[path = "../../../enrollment/tests/enrollment/support/mod.rs"]
-#[expect(dead_code, reason = "not every test needs all of the world")]
-mod support;
-
 use std::ops::Deref;
 
 use futures_util::FutureExt;
@@ -18,9 +13,8 @@ use lectern_subjects::Role;
 use lectern_subjects::audit::AuditEntry;
 use lectern_subjects::id::UserId;
 use lectern_subjects::subject;
+use lectern_workbench::{Running, World, until};
 use serde_json::{Value, json};
-use support::{World, until};
-use tokio_util::sync::CancellationToken;
 
 const QUERY: &str = "svc.audit.v1.entries.query";
 const VERIFY: &str = "svc.audit.v1.entries.verify";
@@ -44,8 +38,8 @@ impl House {
         house
     }
 
-    /// One more process; cancelling the answer stops it.
-    async fn run_audit(&self) -> CancellationToken {
+    /// One more process; the answer stops it.
+    async fn run_audit(&self) -> Running {
         let app = |core| {
             lectern_audit::app(core, &Env::default()).now_or_never().expect("at once").expect("an app")
         };

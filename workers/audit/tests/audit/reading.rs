@@ -4,8 +4,8 @@ use lectern_subjects::Role;
 use lectern_subjects::id::UserId;
 use serde_json::{Value, json};
 
-use crate::support::refused;
 use crate::{House, QUERY, VERIFY};
+use lectern_workbench::refused;
 
 fn seqs(answer: &lectern_harness::Answer) -> Vec<i64> {
     answer.items().iter().map(|item| item["seq"].as_i64().expect("a number")).collect()

@@ -2,14 +2,10 @@
 
 mod uploads;
 
-// the same world as the tests of courses have
-#[path = "../../../courses/tests/courses/support/mod.rs"]
-mod support;
-
 use lectern_harness::Answer;
 use lectern_subjects::Role;
+use lectern_workbench::{Person, World};
 use serde_json::{Value, json};
-use support::{Person, World};
 
 const CREATE: &str = "svc.content.v1.uploads.create";
 const GET: &str = "svc.content.v1.uploads.get";

@@ -3,8 +3,8 @@
 use lectern_subjects::Role;
 use serde_json::{Value, json};
 
-use crate::support::{refused, refused_at};
 use crate::{ADVANCE, ASSET, COMPLETE, CREATE, GET, Person, SHA256, World, chunk, complete, upload, world};
+use lectern_workbench::{refused, refused_at};
 
 const NOBODY: &str = "01a19b7c-a7be-7a90-8043-ed469f361cd5";
 

@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use lectern_subjects::Role;
 use serde_json::{Value, json};
 
-use crate::support::{Person, World, refused, refused_at};
 use crate::{ADD, CREATE, GET, LIST, PUBLISH, UPDATE, draft, lesson, world};
+use lectern_workbench::{Person, World, refused, refused_at};
 
 #[tokio::test]
 async fn l01_l02_an_operator_makes_a_course_and_updates_it_at_any_time() {

@@ -3,7 +3,6 @@
 mod catalogue;
 mod rules;
 mod sessions;
-mod support;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,8 +11,8 @@ use lectern_core::{App, Call, Outcome, Service};
 use lectern_subjects::Role;
 use lectern_subjects::content::{Asset, ContentRefusal, GetAsset};
 use lectern_subjects::id::AssetId;
+use lectern_workbench::{Person, World};
 use serde_json::{Value, json};
-use support::{Person, World};
 
 const CREATE: &str = "svc.courses.v1.courses.create";
 const UPDATE: &str = "svc.courses.v1.courses.update";

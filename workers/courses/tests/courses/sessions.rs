@@ -5,8 +5,8 @@ use lectern_subjects::Role;
 use lectern_subjects::id::AssetId;
 use serde_json::{Value, json};
 
-use crate::support::{refused, refused_at};
 use crate::{ADD, GET, PUBLISH, SESSION, SESSIONS, draft, lesson, with_content, world};
+use lectern_workbench::{refused, refused_at};
 
 #[tokio::test]
 async fn l04_a_session_has_title_video_and_duration() {

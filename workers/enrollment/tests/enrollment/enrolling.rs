@@ -5,8 +5,8 @@ use lectern_subjects::id::CourseId;
 use lectern_subjects::playback::CourseCompleted;
 use serde_json::json;
 
-use super::support::{World, refused, until};
 use super::*;
+use lectern_workbench::{World, refused, until};
 
 fn published(course: CourseId, price_minor: Option<i64>) -> CoursePublished {
     let currency = price_minor.map(|_| "USD".to_owned());

@@ -4,7 +4,6 @@ mod enrolling;
 mod periods;
 mod plans;
 mod subscribing;
-mod support;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,8 +13,8 @@ use lectern_harness::Answer;
 use lectern_subjects::Role;
 use lectern_subjects::courses::{Course, CourseStatus, CoursesRefusal, GetCourse};
 use lectern_subjects::id::CourseId;
+use lectern_workbench::{Person, World};
 use serde_json::{Value, json};
-use support::{Person, World};
 
 const ENROL: &str = "svc.enrollment.v1.enrollments.create";
 const ENROLMENT: &str = "svc.enrollment.v1.enrollments.get";

@@ -10,8 +10,8 @@ use lectern_subjects::enrollment::{
 };
 use serde_json::{Value, json};
 
-use super::support::{Person, World, until};
 use super::*;
+use lectern_workbench::{Person, World, until};
 
 /// Waits until the subscription looks like this.
 async fn becomes(who: &Person, id: &str, what: &str, looks: impl Fn(&Value) -> bool) -> Answer {
@@ -176,7 +176,7 @@ async fn after_a_long_pause_each_period_is_caught_up_with_once() {
     let first = world.run(lectern_enrollment::service(), |core| core).await;
     let alice = world.someone(Role::User);
     let id = subscribes(&alice, &free_plan(&world, "PT4S").await, true).await.ok().id();
-    first.cancel();
+    first.stop().await;
     // a pause of 1000 seconds, without the wait
     for (table, columns) in [
         ("subscriptions", &["period_start", "period_end", "anchor"][..]),

@@ -2,8 +2,8 @@ use lectern_subjects::Role;
 use lectern_subjects::enrollment::PlanCreated;
 use serde_json::{Value, json};
 
-use super::support::refused;
 use super::*;
+use lectern_workbench::refused;
 
 const GET: &str = "svc.enrollment.v1.plans.get";
 const LIST: &str = "svc.enrollment.v1.plans.list";

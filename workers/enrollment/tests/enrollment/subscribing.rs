@@ -3,8 +3,8 @@ use lectern_subjects::courses::CourseStatus;
 use lectern_subjects::enrollment::{AccessExpired, SubscriptionActivated, SubscriptionCanceled};
 use serde_json::json;
 
-use super::support::refused;
 use super::*;
+use lectern_workbench::refused;
 
 #[tokio::test]
 async fn r4_r5_a_subscription_opens_everything_in_its_scope_during_its_period() {

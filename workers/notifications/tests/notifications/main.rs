@@ -1,9 +1,5 @@
 //! The worker `notifications` on a real bus and database: facts in, notices out.
 
-#[expect(dead_code, reason = "enrolment's tests need more of it")]
-#[path = "../../../enrollment/tests/enrollment/support/mod.rs"]
-mod support;
-
 use lectern_subjects::Role;
 use lectern_subjects::enrollment::{
     EnrollmentCreated, RenewalUpcoming, SubscriptionActivated, SubscriptionCanceled, SubscriptionExpired,
@@ -12,8 +8,8 @@ use lectern_subjects::enrollment::{
 use lectern_subjects::id::UserId;
 use lectern_subjects::notifications::NotificationSent;
 use lectern_subjects::playback::{CourseCompleted, SessionCompleted};
+use lectern_workbench::{Person, World, refused, until};
 use serde_json::{Value, json};
-use support::{Person, World, refused, until};
 use uuid::Uuid;
 
 const LIST: &str = "svc.notifications.v1.inbox.list";

@@ -4,7 +4,8 @@ use lectern_core::Clock;
 use lectern_subjects::courses::CourseSession;
 use serde_json::{Value, json};
 
-use crate::support::{Person, World, beat, eventually};
+use crate::support::{Person, World, beat};
+use lectern_workbench::eventually;
 
 /// Everything that a playback session came to, without ids and times of its own.
 async fn outcome(world: &World, playback: &str) -> Value {
@@ -78,21 +79,21 @@ async fn learning_e1_repeats_reordering_and_a_killed_consumer_change_nothing() {
         batches.push((ago, json!(events)));
     }
     for (ago, events) in &batches {
-        world.stores(alice.user, &plain, *ago, events).await;
+        world.stores(alice.id, &plain, *ago, events).await;
     }
     world.folded(&plain, 12).await;
     for place in [2, 2, 5, 0, 3, 5, 2] {
         let (ago, events) = &batches[place];
-        world.stores(bob.user, &mixed, *ago, events).await;
+        world.stores(bob.id, &mixed, *ago, events).await;
     }
     world.folded(&mixed, 2).await;
     // kill the consumer in the middle; another process goes on
     let (ago, events) = &batches[1];
-    world.stores(bob.user, &mixed, *ago, events).await;
+    world.stores(bob.id, &mixed, *ago, events).await;
     running.kill().await;
     let second = world.playback(&[]).await;
     let (ago, events) = &batches[4];
-    world.stores(bob.user, &mixed, *ago, events).await;
+    world.stores(bob.id, &mixed, *ago, events).await;
     world.folded(&mixed, 12).await;
     let expected = outcome(&world, &plain).await;
     assert_eq!(expected[0]["segments"], "{[0,35000),[90000,110000)}", "{expected}");
@@ -100,8 +101,8 @@ async fn learning_e1_repeats_reordering_and_a_killed_consumer_change_nothing() {
 
     // and once more everything, by a consumer that starts from the beginning of the stream
     second.stop().await;
-    world.jetstream().delete_consumer_from_stream("fold", "PLAYBACK").await.expect("gone");
-    world.fold_consumer().await;
+    world.broker().delete_consumer_from_stream("fold", "PLAYBACK").await.expect("gone");
+    world.consumers().await;
     world.playback(&[]).await;
     folded_out(&world).await;
     assert_eq!(outcome(&world, &mixed).await, expected);
@@ -111,7 +112,7 @@ async fn learning_e1_repeats_reordering_and_a_killed_consumer_change_nothing() {
 /// Waits until nothing of the stream is left to fold.
 async fn folded_out(world: &World) {
     eventually("the stream is folded", async || {
-        let stream = world.jetstream().get_stream("PLAYBACK").await.expect("PLAYBACK");
+        let stream = world.broker().get_stream("PLAYBACK").await.expect("PLAYBACK");
         let fold = stream.consumer_info("fold").await.expect("the fold");
         fold.num_pending == 0 && fold.num_ack_pending == 0
     })
@@ -132,13 +133,13 @@ async fn learning_e5_the_stream_alone_gives_the_same_again() {
     assert_eq!(once[0]["segments"], "{[0,25000),[40000,60000)}", "{once}");
 
     running.stop().await;
-    world.jetstream().delete_consumer_from_stream("fold", "PLAYBACK").await.expect("gone");
+    world.broker().delete_consumer_from_stream("fold", "PLAYBACK").await.expect("gone");
     let forget =
         "DELETE FROM playback.watched; DELETE FROM playback.user_wall; DELETE FROM playback.playback_events;
         UPDATE playback.playback_sessions SET last_seq = 0, player = 'initialized', position_ms = 0, rate = 1,
             last_client_at = NULL, last_server_at = started_at, spent_ms = 0, media_ms = 0, gap_since = NULL";
     world.database.execute(forget).await.expect("forgotten");
-    world.fold_consumer().await;
+    world.consumers().await;
     world.playback(&[]).await;
     world.folded(&id, seq).await;
     assert_eq!(outcome(&world, &id).await, once);

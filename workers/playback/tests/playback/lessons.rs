@@ -5,7 +5,8 @@ use lectern_subjects::content::UploadCompleted;
 use lectern_subjects::id::CourseId;
 use serde_json::json;
 
-use crate::support::{World, added, eventually, list_sessions, published, refused};
+use crate::support::{World, added, list_sessions, published, refused};
+use lectern_workbench::eventually;
 
 #[tokio::test]
 async fn progress_shows_every_lesson_in_order_and_courses_is_asked_on_a_miss_only() {
@@ -26,9 +27,9 @@ async fn progress_shows_every_lesson_in_order_and_courses_is_asked_on_a_miss_onl
     assert_eq!(world.academy.answers().listed, 1);
 
     for lesson in lessons.iter().rev() {
-        world.announces(&courses, &added(lesson)).await;
+        courses.announces(&added(lesson)).await;
     }
-    world.announces(&courses, &published(course)).await;
+    courses.announces(&published(course)).await;
     let known = format!("SELECT count(*) FROM playback.published_courses WHERE course_id = '{course}'");
     eventually("published is known", async || {
         world.database.value(&known).await.unwrap().as_deref() == Some("1")
@@ -73,7 +74,7 @@ async fn files_are_known_from_contents_facts() {
     let asset_id = lessons[0].asset_id.unwrap();
     let path = format!("media/{asset_id}/eins.mp4");
     let uploaded = UploadCompleted { asset_id, mime: "video/mp4".to_owned(), size: 1, path: path.clone() };
-    world.announces(&content, &uploaded).await;
+    content.announces(&uploaded).await;
     eventually("the file is known", async || alice.starts(&lessons[0]).await.status != 503).await;
     let started = world.someone().starts(&lessons[0]).await.ok();
     assert!(started.text("/media_url").starts_with(&format!("/{path}?psid={}", started.id())));

@@ -97,12 +97,12 @@ async fn nothing_is_accepted_that_was_not_stored() {
     let (_, lessons) = world.course(&[60_000]);
     let alice = world.someone();
     let id = alice.starts(&lessons[0]).await.ok().id();
-    world.jetstream().delete_stream("PLAYBACK").await.expect("the stream is gone");
+    world.broker().delete_stream("PLAYBACK").await.expect("the stream is gone");
     let batch = json!([beat(&world, 1, "play", 0)]);
     let refused = refused(alice.sends(&id, batch.clone()).await, 503, "COMMON_0010");
     assert_eq!(refused.header("retry-after"), "1");
-    world.playback_stream().await;
-    world.fold_consumer().await;
+    world.make_stream("PLAYBACK", "").await;
+    world.consumers().await;
     alice.sends(&id, batch).await.ok();
     world.folded(&id, 1).await;
 }

@@ -6,7 +6,8 @@ use lectern_core::{Clock, Service};
 use lectern_subjects::enrollment::AccessDecision;
 use serde_json::json;
 
-use crate::support::{World, beat, eventually, list_sessions, refused};
+use crate::support::{World, beat, list_sessions, refused};
+use lectern_workbench::eventually;
 
 #[tokio::test]
 async fn learning_e9_starts_at_the_same_time_over_two_processes_never_exceed_the_cap() {
@@ -90,7 +91,7 @@ async fn access_is_what_enrolment_says_and_closed_when_it_says_nothing() {
         let (alice, lesson) = (alice.clone(), lessons[1].clone());
         async move { alice.starts(&lesson).await }
     });
-    world.announces(&courses, &crate::support::added(&lessons[1])).await;
+    courses.announces(&crate::support::added(&lessons[1])).await;
     let preview = preview.await.expect("no panic");
     if preview.status == 503 {
         // later than a start waits for it

@@ -1,49 +1,37 @@
-//! Playback in process against a nats-server and a database of its own, between an academy of the test's making that
-//! plays identity, courses, content and enrolment: real contract, real bus.
+//! Playback between an academy of the test's making that plays courses, content and enrolment: real contract, real bus.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use async_nats::jetstream::{self, consumer::pull, stream};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::TimeDelta;
-use lectern_core::bus::{Bus, BusConfig};
-use lectern_core::health::Health;
-use lectern_core::jwt::{self, Claims};
-use lectern_core::revocation::Revocations;
-use lectern_core::run::{Process, run};
-use lectern_core::token::TokenCheck;
-use lectern_core::{App, Call, Clock, Env, Error, Outcome, Service};
-use lectern_harness::actors::Bus as Tool;
-use lectern_harness::testing::apply_migrations;
-use lectern_harness::{Answer, Database, Nats, TestServers};
+use lectern_core::{App, Call, Clock, Env, Outcome, Service};
+use lectern_harness::Answer;
 use lectern_subjects::content::{Asset, ContentRefusal, GetAsset};
 use lectern_subjects::courses::{CoursePublished, CourseSession, CoursesRefusal, ListSessions, SessionAdded};
 use lectern_subjects::enrollment::{AccessDecision, CheckAccess};
-use lectern_subjects::id::{AssetId, AuthSessionId, CourseId, CourseSessionId, UserId};
-use lectern_subjects::identity::{CheckToken, GetJwks, Jwk, Jwks, TokenState};
-use lectern_subjects::{Fact, Page, Role};
-use ring::rand::SystemRandom;
-use ring::signature::{Ed25519KeyPair, KeyPair};
+use lectern_subjects::id::{AssetId, CourseId, CourseSessionId, UserId};
+use lectern_subjects::{Page, Role};
+use lectern_workbench::{Running, eventually};
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
 pub const MEDIA_KEYS: &str = "test:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
-const KID: &str = "test";
-const CORE: &str = "crates/core/migrations";
+/// Beats that a killed fold held come again after this.
+const ACK_WAIT: Duration = Duration::from_secs(2);
 
 /// Servers, people, an academy, and whatever runs.
 pub struct World {
-    pub database: Database,
-    pub nats: Nats,
-    pub clock: Clock,
     pub academy: Academy,
-    tool: Tool,
-    pkcs8: Vec<u8>,
-    stop: CancellationToken,
+    bench: lectern_workbench::World,
+}
+
+impl Deref for World {
+    type Target = lectern_workbench::World;
+
+    fn deref(&self) -> &lectern_workbench::World {
+        &self.bench
+    }
 }
 
 /// What the other services answer.
@@ -59,7 +47,6 @@ pub struct Answers {
     pub access: BTreeMap<CourseId, AccessDecision>,
     /// How often courses was asked for its sessions.
     pub listed: usize,
-    jwk: String,
 }
 
 impl Academy {
@@ -68,48 +55,11 @@ impl Academy {
     }
 }
 
-/// One process of a role.
-pub struct Running {
-    pub core: App,
-    stop: CancellationToken,
-    task: JoinHandle<Result<(), Error>>,
-}
-
-impl Running {
-    /// As near to `kill -9` as one process allows: everything is dropped where it is.
-    pub async fn kill(self) {
-        self.task.abort();
-        assert!(self.task.await.is_err_and(|error| error.is_cancelled()));
-    }
-
-    /// SIGTERM.
-    pub async fn stop(self) {
-        self.stop.cancel();
-        self.task.await.expect("no panic").expect("it ended well");
-    }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        self.stop.cancel();
-    }
-}
-
 impl World {
-    /// Servers with streams, bucket and consumers as provisioned, and everybody but playback running.
+    /// Servers, and nobody but identity running.
     pub async fn new(clock: Clock) -> World {
-        let nats = TestServers::nats().await;
-        let database = TestServers::database_with("playback", &[CORE, "migrations/playback"]).await;
-        let client = async_nats::connect(nats.url()).await.expect("a connection");
-        let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).expect("a key").as_ref().to_vec();
-        let academy = Academy::default();
-        let pair = Ed25519KeyPair::from_pkcs8(&pkcs8).expect("a key");
-        academy.answers().jwk = URL_SAFE_NO_PAD.encode(pair.public_key().as_ref());
-        let stop = CancellationToken::new();
-        let world = World { database, nats, clock, academy, tool: Tool::new(client), pkcs8, stop };
-        world.provision().await;
-        world.role(Service::new("identity").on(jwks).on(check_token)).await;
-        world
+        let bench = lectern_workbench::World::with("playback", clock, ACK_WAIT).await;
+        World { academy: Academy::default(), bench }
     }
 
     /// The same with playback, courses, content and enrolment running and `clock` standing still until it is set.
@@ -127,53 +77,9 @@ impl World {
         self.role(Service::new("enrollment").on(check_access)).await;
     }
 
-    async fn provision(&self) {
-        let broker = self.jetstream();
-        let events = stream::Config {
-            name: "EVENTS".to_owned(),
-            subjects: vec!["evt.>".to_owned()],
-            ..Default::default()
-        };
-        broker.create_stream(events).await.expect("EVENTS");
-        self.playback_stream().await;
-        let revoked = jetstream::kv::Config { bucket: "revoked".to_owned(), ..Default::default() };
-        broker.create_key_value(revoked).await.expect("the bucket");
-        let follows = pull::Config {
-            durable_name: Some("playback".to_owned()),
-            filter_subject: "evt.>".to_owned(),
-            ..Default::default()
-        };
-        broker.create_consumer_on_stream(follows, "EVENTS").await.expect("the follower");
-        self.fold_consumer().await;
-    }
-
-    pub async fn playback_stream(&self) {
-        let config = stream::Config {
-            name: "PLAYBACK".to_owned(),
-            subjects: vec!["play.v1.*.*".to_owned()],
-            subject_transform: Some(stream::SubjectTransform {
-                source: "play.v1.*.*".to_owned(),
-                destination: "play.v1.{{partition(32,1)}}.{{wildcard(1)}}.{{wildcard(2)}}".to_owned(),
-            }),
-            ..Default::default()
-        };
-        self.jetstream().create_stream(config).await.expect("PLAYBACK");
-    }
-
-    /// The consumer of the fold, new: it gets the whole stream.
-    pub async fn fold_consumer(&self) {
-        let fold = pull::Config {
-            durable_name: Some("fold".to_owned()),
-            filter_subject: "play.v1.>".to_owned(),
-            ack_wait: Duration::from_secs(2),
-            max_ack_pending: 1000,
-            ..Default::default()
-        };
-        self.jetstream().create_consumer_on_stream(fold, "PLAYBACK").await.expect("the fold");
-    }
-
-    pub fn jetstream(&self) -> jetstream::Context {
-        jetstream::new(self.tool.client().clone())
+    /// Playback's consumers, new: that of the fold gets the whole stream.
+    pub async fn consumers(&self) {
+        self.make_consumers(&lectern_playback::service().table()).await;
     }
 
     /// Playback, with these settings besides the key of media URLs.
@@ -182,55 +88,12 @@ impl World {
         let env = Env::of(pairs.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let core = self.core("playback").await;
         let app = lectern_playback::app(core.clone(), &env).await.expect("playback");
-        self.run(lectern_playback::service(), app, core).await
+        self.start(lectern_playback::service(), app, core).await
     }
 
     /// One of the others.
     pub async fn role(&self, service: Service<Other>) -> Running {
-        let core = self.core(service.name()).await;
-        self.run(service, Other { core: core.clone(), academy: self.academy.clone() }, core).await
-    }
-
-    async fn core(&self, name: &'static str) -> App {
-        let made = self.database.value(&format!("SELECT to_regclass('{name}.outbox')")).await.expect("asked");
-        if made.is_none() {
-            apply_migrations(self.database.url(), name, &[CORE]).await.expect("a schema");
-        }
-        let config = BusConfig {
-            url: self.nats.url().to_owned(),
-            role: name.to_owned(),
-            instance: "test".to_owned(),
-            nkey: None,
-        };
-        let bus = Bus::connect(&config, self.clock.clone()).await.expect("a bus");
-        let database = lectern_core::pg::Database {
-            url: self.database.url().to_owned(),
-            schema: name,
-            password: None,
-            connections: 10,
-        };
-        App::new(name, database.pool().expect("a pool"), bus, self.clock.clone())
-    }
-
-    async fn run<A>(&self, service: Service<A>, app: A, core: App) -> Running
-    where
-        A: Clone + Send + Sync + AsRef<App> + 'static,
-    {
-        let name = service.name();
-        let (health, stop) = (Health::default(), self.stop.child_token());
-        let revocations = Revocations::new(Duration::from_secs(1800));
-        let tokens = TokenCheck::new(core.bus().clone(), self.clock.clone(), revocations);
-        let process = Process { instance: "test".to_owned(), health: health.clone(), stop: stop.clone() };
-        let task = tokio::spawn(run(service, app, tokens, process));
-        eventually(&format!("{name} is ready"), async || health.is_ready()).await;
-        Running { core, stop, task }
-    }
-
-    /// Announces a fact as another service does.
-    pub async fn announces<F: Fact>(&self, running: &Running, fact: &F) {
-        let mut tx = running.core.begin_internal().await.expect("a transaction");
-        tx.announce(fact, 1).await.expect("announced");
-        tx.commit_followed().await.expect("committed");
+        self.run(service, |core| Other { core, academy: self.academy.clone() }).await
     }
 
     /// A course with lessons of these lengths, known to courses; everyone may use it.
@@ -256,31 +119,7 @@ impl World {
 
     /// Somebody who is signed in.
     pub fn someone(&self) -> Person {
-        let user = UserId(self.clock.new_id());
-        let sid = AuthSessionId(self.clock.new_id());
-        let now = Clock::default().now().timestamp();
-        let claims = Claims {
-            iss: jwt::ISSUER.to_owned(),
-            aud: jwt::AUDIENCE.to_owned(),
-            sub: user,
-            sid,
-            jti: self.clock.new_id(),
-            iat: now,
-            nbf: now,
-            exp: now + 86_400,
-            client_id: "test".to_owned(),
-            roles: vec![Role::User],
-            role: Role::User,
-            user_id: user,
-            email_verified: true,
-            uv: 1,
-            auth_time: now,
-            amr: vec!["pwd".to_owned()],
-            acr: Some("aal1".to_owned()),
-            email: None,
-        };
-        let token = jwt::sign(&claims, KID, &self.pkcs8).expect("a token");
-        Person { user, sid, tool: self.tool.with_token(token) }
+        Person(self.bench.someone(Role::User))
     }
 
     /// Moves the clock on.
@@ -292,14 +131,8 @@ impl World {
     pub async fn stores(&self, user: UserId, playback: &str, arrived_ms_ago: i64, events: &Value) {
         let server_at = self.clock.now() - TimeDelta::milliseconds(arrived_ms_ago);
         let body = json!({ "server_at": server_at, "events": events }).to_string();
-        let sent = self.jetstream().publish(format!("play.v1.{user}.{playback}"), body.into()).await;
+        let sent = self.broker().publish(format!("play.v1.{user}.{playback}"), body.into()).await;
         sent.expect("sent").await.expect("stored");
-    }
-
-    /// What the database says, as JSON.
-    pub async fn rows(&self, sql: &str) -> Value {
-        let rows = self.database.value(&format!("SELECT json_agg(r) FROM ({sql}) AS r")).await.expect(sql);
-        rows.map_or(Value::Null, |rows| serde_json::from_str(&rows).expect("JSON"))
     }
 
     /// Waits until the events of a playback session are folded this far.
@@ -312,50 +145,29 @@ impl World {
         .await;
     }
 
-    /// Everything that playback announced of one kind.
+    /// The data of everything that playback announced of one kind.
     pub async fn facts(&self, kind: &str) -> Vec<Value> {
-        let rows = self
-            .rows(&format!(
-                "SELECT convert_from(payload, 'UTF8')::json AS fact
-                 FROM (SELECT seq, subject, payload FROM playback.outbox
-                       UNION SELECT seq, subject, payload FROM playback.outbox_archive) AS announced
-                 WHERE subject LIKE 'evt.playback.v1.{kind}.%' ORDER BY seq"
-            ))
-            .await;
-        let rows = rows.as_array().cloned().unwrap_or_default();
-        rows.iter().map(|row| row["fact"]["data"].clone()).collect()
+        let facts = self.bench.facts("playback").await.into_iter().map(|(_, fact)| fact);
+        facts.filter(|fact| fact["event_type"] == kind).map(|mut fact| fact["data"].take()).collect()
     }
 }
 
-/// Waits until something is so. Slow machines take longer; nothing here is a measurement.
-pub async fn eventually(what: &str, is: impl AsyncFn() -> bool) {
-    let since = tokio::time::Instant::now();
-    while !is().await {
-        assert!(since.elapsed() < Duration::from_secs(60), "in vain: {what}");
-        tokio::time::sleep(Duration::from_millis(25)).await;
-    }
-}
-
-/// A caller.
+/// Somebody who watches.
 #[derive(Clone)]
-pub struct Person {
-    pub user: UserId,
-    pub sid: AuthSessionId,
-    tool: Tool,
+pub struct Person(lectern_workbench::Person);
+
+impl Deref for Person {
+    type Target = lectern_workbench::Person;
+
+    fn deref(&self) -> &lectern_workbench::Person {
+        &self.0
+    }
 }
 
 impl Person {
-    /// Asks playback. "Nobody listens" is asked again for a while: a service joins its queue groups a moment after it is
-    /// ready.
+    /// Asks playback.
     pub async fn asks(&self, verb: &str, body: Value) -> Answer {
-        let subject = format!("svc.playback.v1.sessions.{verb}");
-        for _ in 0..100 {
-            match self.tool.asks_with(&subject, body.clone(), async_nats::HeaderMap::new()).await {
-                Ok(answer) => return answer,
-                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
-            }
-        }
-        panic!("nobody answers {subject}")
+        self.0.asks(&format!("svc.playback.v1.sessions.{verb}"), body).await
     }
 
     /// Starts watching a lesson.
@@ -369,11 +181,10 @@ impl Person {
     }
 }
 
-/// Asserts a refusal with this status and code, the same in the headers and in the body.
+/// Asserts a refusal with this status and code.
 #[track_caller]
 pub fn refused(answer: Answer, status: u16, code: &str) -> Answer {
-    assert_eq!((answer.status, answer.json["error_code"].as_str()), (status, Some(code)), "{answer}");
-    assert!(answer.header("nats-service-error").starts_with(code), "{answer}");
+    lectern_workbench::refused(&answer, status, code);
     answer
 }
 
@@ -454,22 +265,4 @@ async fn check_access(app: Other, call: Call, req: CheckAccess) -> Outcome<Check
         subscription_expired: false,
     };
     Ok(app.academy.answers().access.get(&req.course_id).cloned().unwrap_or(allowed))
-}
-
-async fn jwks(app: Other, _: Call, _: GetJwks) -> Outcome<GetJwks> {
-    let text = str::to_owned;
-    Ok(Jwks {
-        keys: vec![Jwk {
-            kty: text("OKP"),
-            crv: text("Ed25519"),
-            alg: text("EdDSA"),
-            r#use: text("sig"),
-            kid: text(KID),
-            x: app.academy.answers().jwk.clone(),
-        }],
-    })
-}
-
-async fn check_token(_: Other, _: Call, _: CheckToken) -> Outcome<CheckToken> {
-    Ok(TokenState { active: true, reason: None })
 }

@@ -4,7 +4,8 @@ use lectern_core::Clock;
 use lectern_core::signed_url::SigningKeys;
 use serde_json::json;
 
-use crate::support::{MEDIA_KEYS, World, beat, eventually, refused};
+use crate::support::{MEDIA_KEYS, World, beat, refused};
+use lectern_workbench::eventually;
 
 #[tokio::test]
 async fn l17_l18_l21_a_viewing_has_a_start_an_end_and_every_event() {
@@ -53,7 +54,7 @@ async fn l17_l18_l21_a_viewing_has_a_start_an_end_and_every_event() {
     let facts = world.facts("playback.terminated").await;
     assert_eq!(
         facts,
-        [json!({ "user_id": alice.user, "playback_session_id": id, "media_ms": stopped.at("/media_ms") })]
+        [json!({ "user_id": alice.id, "playback_session_id": id, "media_ms": stopped.at("/media_ms") })]
     );
     let initialized = world.facts("playback.initialized").await;
     assert_eq!(initialized[0]["course_id"], json!(course));
@@ -83,7 +84,7 @@ async fn the_media_url_is_bound_to_viewing_user_and_sign_in_and_renewed_at_half_
         assert_eq!(encoded, path.replace(' ', "%20"));
         keys.verify(&path, query, ["psid", "uid", "sid"], now)
     };
-    let owner = [id.clone(), alice.user.to_string(), alice.sid.to_string()];
+    let owner = [id.clone(), alice.id.to_string(), alice.sid.to_string()];
     assert_eq!(check(&url, world.clock.now()).as_ref(), Ok(&owner));
 
     let mut seq = 0;
@@ -110,14 +111,14 @@ async fn beats_that_were_accepted_before_a_stop_are_folded_after_it_too() {
     let (_, lessons) = world.course(&[60_000]);
     let alice = world.someone();
     let id = alice.starts(&lessons[0]).await.ok().id();
-    world.jetstream().delete_consumer_from_stream("fold", "PLAYBACK").await.expect("no fold for now");
+    world.broker().delete_consumer_from_stream("fold", "PLAYBACK").await.expect("no fold for now");
     alice.sends(&id, json!([beat(&world, 1, "play", 0)])).await.ok();
     world.wait_ms(10_000);
     alice.sends(&id, json!([beat(&world, 2, "pause", 10_000)])).await.ok();
     let stopped = alice.asks("stop", json!({ "id": id })).await.ok();
     assert_eq!((stopped.number("/last_seq"), stopped.text("/state").as_str()), (0, "terminated"));
 
-    world.fold_consumer().await;
+    world.consumers().await;
     running.stop().await;
     world.playback(&[]).await;
     world.folded(&id, 2).await;
@@ -144,7 +145,7 @@ async fn a_silent_viewing_is_abandoned_at_its_last_sign_of_life_and_leaves_its_p
     let session = alice.asks("get", json!({ "id": id })).await.ok();
     let ended_at: chrono::DateTime<chrono::Utc> = session.text("/ended_at").parse().unwrap();
     assert!(before <= ended_at && ended_at <= after, "{ended_at} is not when the last event came");
-    let fact = json!({ "user_id": alice.user, "playback_session_id": id, "media_ms": 0 });
+    let fact = json!({ "user_id": alice.id, "playback_session_id": id, "media_ms": 0 });
     assert_eq!(world.facts("playback.abandoned").await, [fact]);
     refused(alice.sends(&id, json!([beat(&world, 2, "heartbeat", 0)])).await, 409, "PLAY_2306");
     alice.starts(&lessons[0]).await.ok();
