@@ -10,7 +10,8 @@ use super::profile::given;
 use crate::id::UserId;
 use crate::{Reply, Role};
 
-/// An account made by an admin; verified from the start.
+/// An account made by an admin. With a password it is verified from the start. Without one a letter invites its owner, whose
+/// link sets the first password and verifies the address; until then nobody can sign in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
 #[serde(deny_unknown_fields)]
 pub struct CreateUser {
@@ -26,10 +27,11 @@ pub struct CreateUser {
     #[garde(skip)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<Role>,
-    /// The password, by the same rules as at sign-up.
-    #[garde(length(chars, max = 128))]
+    /// The password, by the same rules as at sign-up; absent: its owner is invited to choose one.
+    #[garde(inner(length(chars, max = 128)))]
     #[schemars(extend("minLength" = 8))]
-    pub password: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
 }
 
 /// Accounts, newest first.
@@ -187,6 +189,17 @@ pub struct EnableUser {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
 #[serde(deny_unknown_fields)]
 pub struct UnlockUser {
+    /// The user.
+    #[garde(skip)]
+    pub id: UserId,
+}
+
+/// Mail somebody a link with which they set another password. Who has never had one, and has never signed in, is invited
+/// again. The link is in the letter alone: whoever asks for it sees neither it nor a password (ASVS 5.0 6.4.6), and until it
+/// is used everything stays as it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
+#[serde(deny_unknown_fields)]
+pub struct SendPasswordReset {
     /// The user.
     #[garde(skip)]
     pub id: UserId,

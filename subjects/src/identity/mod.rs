@@ -183,6 +183,8 @@ requests! { IdentityRefusal;
     "svc.identity.v1.admin.user_enable" Access::May(Permission::UserUpdate), Write EnableUser => User;
     /// Lift the lock that wrong passwords put on an account.
     "svc.identity.v1.admin.user_unlock" Access::May(Permission::UserUpdate), Write UnlockUser => User;
+    /// Mail somebody a link with which they set another password, or their first.
+    "svc.identity.v1.admin.password_reset" Access::May(Permission::UserUpdate), Write SendPasswordReset => Message;
     /// Somebody's live sessions, newest first.
     "svc.identity.v1.admin.sessions_list" Access::May(Permission::UserUpdate), Read ListUserSessions => Page<AuthSession>;
     /// End all of somebody's sessions.

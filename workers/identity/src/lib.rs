@@ -105,6 +105,7 @@ pub fn service() -> Service<App> {
         .on(staff::user_switch::disable)
         .on(staff::user_switch::enable)
         .on(staff::user_unlock::unlock)
+        .on(staff::password_reset::password_reset)
         .on(staff::user_sessions::list)
         .on(staff::user_sessions::revoke)
         .on(staff::mass_revocation::revoke_all)

@@ -212,13 +212,14 @@ impl Letter {
     }
 
     /// An account was made for somebody: the link sets its first password.
-    pub fn invitation(to: &str, language: Language, link: Link, hours: i64) -> Letter {
+    pub fn invitation(to: &str, language: Language, link: Link, until: DateTime<Utc>) -> Letter {
+        let until = until.format("%Y-%m-%d %H:%M UTC");
         language.write(
             to,
             (
                 "An account was made for you",
                 &[
-                    &format!("Choose a password and sign in. This link is good once, for {hours} hours:"),
+                    &format!("Choose a password and sign in. This link is good once, until {until}:"),
                     link.url,
                     &format!("If you use the API, this is the token:\n{}", link.token),
                 ],
@@ -226,7 +227,7 @@ impl Letter {
             (
                 "계정이 만들어졌습니다",
                 &[
-                    &format!("비밀번호를 정하고 로그인해 주세요. 아래 링크는 {hours}시간 동안 한 번만 사용할 수 있습니다."),
+                    &format!("비밀번호를 정하고 로그인해 주세요. 아래 링크는 {until}까지 한 번만 사용할 수 있습니다."),
                     link.url,
                     &format!("API를 사용하신다면 다음 토큰을 쓰세요:\n{}", link.token),
                 ],

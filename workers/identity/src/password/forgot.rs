@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::account;
 use crate::app::{App, Fault, into_error};
-use crate::password::reset_links::{self, Addressee, Occasion};
+use crate::password::reset_links::{self, Addressee, Occasion, Sent};
 use crate::sign_in::address_limit::{self, Purpose};
 
 /// How often the sweep looks.
@@ -83,7 +83,8 @@ async fn keep_one(app: &App) -> Result<bool, Fault> {
             .fetch_optional(&mut *tx)
             .await?;
             if let Some(owner) = owner
-                && !reset_links::send(&mut tx, app, &owner, Occasion::Forgotten).await?
+                && let Sent::NotBefore(_) =
+                    reset_links::send(&mut tx, app, &owner, Occasion::Forgotten).await?
             {
                 tracing::warn!(user = %owner.id, "no further password link this hour");
             }

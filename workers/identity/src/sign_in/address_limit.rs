@@ -10,10 +10,10 @@ use std::net::IpAddr;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use lectern_core::Call;
-use lectern_subjects::{CommonRefusal, Refusal};
+use lectern_subjects::CommonRefusal;
 use sqlx::{PgConnection, query_scalar};
 
-use crate::app::{App, Fault};
+use crate::app::{App, Fault, not_before};
 use crate::settings::Settings;
 use crate::sign_in::client_network;
 use crate::sign_in::rate::Rate;
@@ -66,11 +66,7 @@ pub(crate) async fn take(app: &App, call: &Call, purpose: Purpose) -> Result<(),
     }
     let free_at = free_at(&mut connection, &bucket, rate, now).await?;
     // one that came meanwhile may be a little later than our own moment
-    let wait = (free_at.unwrap_or(now) - now).min(rate.within);
-    let seconds = wait.as_seconds_f64().ceil().max(1.0);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "1 to 86400")]
-    let refusal = CommonRefusal::RateLimited.retry_after(seconds as u32);
-    Err(refusal.into())
+    Err(not_before(free_at.unwrap_or(now).min(now + rate.within), now))
 }
 
 /// Whether this is a refusal of [`take`].

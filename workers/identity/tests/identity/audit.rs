@@ -52,7 +52,7 @@ async fn i105_accounts_sign_ins_and_sign_outs_are_audited_with_their_actor() {
         email: "made@example.org".to_owned(),
         name: "Made By Staff".to_owned(),
         role: Some(Role::Operator),
-        password: PASSWORD.to_owned(),
+        password: Some(PASSWORD.to_owned()),
     };
     let made = world.ok(&asked, Some(&root.access_token)).await.id;
     world.ok(&Logout { all: false }, Some(&pair.access_token)).await;
@@ -121,7 +121,7 @@ async fn i106_address_and_agent_stand_beside_the_entry_and_never_in_it() {
         email: "made@example.org".to_owned(),
         name: "Made By Staff".to_owned(),
         role: None,
-        password: PASSWORD.to_owned(),
+        password: Some(PASSWORD.to_owned()),
     };
     world.browses(&asked, Some(&token_of_root)).await;
     let whose = format!("SELECT count(*) FROM identity.audit_private WHERE user_id = '{root}'");
