@@ -120,5 +120,7 @@ pub fn service() -> Service<App> {
         .sweep("gauges", gauges::PACE, gauges::gauges)
         // the bucket that every role watches
         .publishes("$KV.revoked.>")
+        // and whose entries it looks at before it puts another over them
+        .publishes("$JS.API.DIRECT.GET.KV_revoked.$KV.revoked.usr.>")
         .publishes("cmd.*.v1.privacy_erase.*")
 }

@@ -26,6 +26,7 @@ pub async fn email_change(app: App, call: Call, req: ChangeEmail) -> Outcome<Cha
     mail::queue(
         &mut tx,
         &app,
+        caller,
         &Letter::email_change_code(address, language, &code, verification::LIFE.num_minutes()),
     )
     .await?;

@@ -87,7 +87,7 @@ pub(crate) async fn send(tx: &mut Tx, app: &App, user: UserId, email: &str) -> R
         return Ok(false);
     };
     let language = account::language(tx, user).await?;
-    mail::queue(tx, app, &Letter::verification(email, language, &code, LIFE.num_minutes())).await?;
+    mail::queue(tx, app, user, &Letter::verification(email, language, &code, LIFE.num_minutes())).await?;
     Ok(true)
 }
 

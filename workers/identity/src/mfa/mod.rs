@@ -172,7 +172,7 @@ pub(crate) async fn changed(
     tx.announce(&fact, version).await?;
     tx.audit("user.credential_changed", Some(user), json!({ "kind": kind, "action": action })).await?;
     let language = account::language(tx, user).await?;
-    mail::queue(tx, app, &Letter::credential_changed(email, language, kind, action)).await
+    mail::queue(tx, app, user, &Letter::credential_changed(email, language, kind, action)).await
 }
 
 /// An authenticator app's secret as others of its kind expect it: SHA-1, six digits, 30 s, one step of skew.

@@ -108,7 +108,7 @@ pub(crate) async fn send(tx: &mut Tx, app: &App, to: &Addressee, occasion: Occas
         Occasion::Admin => Letter::admin_reset(&to.email, language, link, minutes),
         Occasion::Invited => Letter::invitation(&to.email, language, link, until),
     };
-    mail::queue(tx, app, &letter).await?;
+    mail::queue(tx, app, to.id, &letter).await?;
     let version = account::next_version(tx, to.id).await?;
     tx.announce(&UserPasswordResetRequested { user_id: to.id }, version).await?;
     let details = json!({ "occasion": occasion.name() });

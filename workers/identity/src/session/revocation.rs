@@ -2,7 +2,7 @@
 //! (`spec/protocols.md` P3, P4).
 
 use lectern_core::Tx;
-use lectern_core::revocation::{BUCKET, UserVersion, session_key, user_key};
+use lectern_core::revocation::{BUCKET, put_version, session_key};
 use lectern_subjects::id::{AuthSessionId, UserId};
 use lectern_subjects::{CommonRefusal, Refusal};
 use sqlx::{query, query_scalar};
@@ -61,8 +61,8 @@ pub(crate) async fn change_claims(tx: &mut Tx, user: UserId) -> Result<i64, Faul
 /// # Errors
 /// COMMON_0010 when the bucket did not take it: the sweep will tell it again.
 pub(crate) async fn tell_claims(app: &App, user: UserId, uv: i64) -> Result<(), Fault> {
-    if let Err(error) = put_claims(app, user, uv).await {
-        tracing::warn!(%user, error = format!("{error:#}"), "changed claims are not told yet; they will be");
+    if let Err(error) = put_version(app.bus(), user, uv).await {
+        tracing::warn!(%user, %error, "changed claims are not told yet; they will be");
         return Err(CommonRefusal::Unavailable.retry_after(1).into());
     }
     forget_claims(app, user, uv).await.map_err(Fault::broken)
@@ -97,12 +97,6 @@ async fn forget_claims(app: &App, user: UserId, uv: i64) -> Result<(), sqlx::Err
         .map(drop)
 }
 
-async fn put_claims(app: &App, user: UserId, uv: i64) -> anyhow::Result<()> {
-    let bucket = app.bus().bucket(BUCKET).await?;
-    bucket.put(user_key(user), serde_json::to_vec(&UserVersion { uv })?.into()).await?;
-    Ok(())
-}
-
 async fn tell_pending_claims(app: &App) -> anyhow::Result<()> {
     let now = app.now();
     let due = query!(
@@ -117,7 +111,7 @@ async fn tell_pending_claims(app: &App) -> anyhow::Result<()> {
     .fetch_all(app.pool())
     .await?;
     for row in due {
-        put_claims(app, row.user, row.uv).await?;
+        put_version(app.bus(), row.user, row.uv).await?;
         forget_claims(app, row.user, row.uv).await?;
     }
     Ok(())

@@ -201,7 +201,7 @@ pub(crate) async fn locked(
     .await?;
     if let Some(to) = due {
         let language = account::language(tx, user).await?;
-        mail::queue(tx, app, &Letter::account_locked(&to, language, lockout.num_minutes())).await?;
+        mail::queue(tx, app, user, &Letter::account_locked(&to, language, lockout.num_minutes())).await?;
     }
     Ok(())
 }
@@ -250,7 +250,7 @@ pub(crate) async fn signed_in(
     let link = Link { url: &link.url, token: &link.token };
     let from = client.agent.as_deref().and_then(device::name).unwrap_or_else(|| "?".to_owned());
     let language = account::language(tx, user).await?;
-    mail::queue(tx, app, &Letter::new_sign_in(&earlier.email, language, now, &from, link)).await
+    mail::queue(tx, app, user, &Letter::new_sign_in(&earlier.email, language, now, &from, link)).await
 }
 
 /// Forgets what is too old to tell anything.
