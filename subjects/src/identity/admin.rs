@@ -185,7 +185,7 @@ pub struct EnableUser {
     pub id: UserId,
 }
 
-/// Lift the lock that wrong passwords put on an account, and start their count over.
+/// Lift the locks that wrong passwords and wrong codes of the second factor put on an account, and start their counts over.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
 #[serde(deny_unknown_fields)]
 pub struct UnlockUser {
@@ -247,7 +247,8 @@ pub struct RevokeAllSessions {
 pub struct RevokedSessions {
     /// Sessions that began before this moment end.
     pub began_before: DateTime<Utc>,
-    /// How many have not ended yet; 0: all have, and every role can know it.
+    /// 0: all have, and every role can know it. Else some have not yet, at least this many: where there are millions, nobody
+    /// counts them all.
     pub remaining: i64,
 }
 

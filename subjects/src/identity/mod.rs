@@ -181,7 +181,7 @@ requests! { IdentityRefusal;
     "svc.identity.v1.admin.user_disable" Access::May(Permission::UserUpdate), Unkeyed DisableUser => User;
     /// Switch an account on again.
     "svc.identity.v1.admin.user_enable" Access::May(Permission::UserUpdate), Write EnableUser => User;
-    /// Lift the lock that wrong passwords put on an account.
+    /// Lift the locks that wrong passwords and wrong codes put on an account.
     "svc.identity.v1.admin.user_unlock" Access::May(Permission::UserUpdate), Write UnlockUser => User;
     /// Mail somebody a link with which they set another password, or their first.
     "svc.identity.v1.admin.password_reset" Access::May(Permission::UserUpdate), Write SendPasswordReset => Message;
@@ -243,7 +243,7 @@ facts! {
         /// The user.
         user_id: UserId,
     }
-    /// Staff lifted the lock that wrong passwords put on an account.
+    /// Staff lifted the locks that wrong passwords and wrong codes put on an account.
     UserUnlocked "evt.identity.v1.user.unlocked" by user_id {
         /// The user.
         user_id: UserId,

@@ -45,6 +45,7 @@ async fn sign_up(app: &App, call: &Call, req: &Register) -> Result<User, Fault> 
     let created = UserCreated { user_id: user.id, role: user.role, created_at: user.created_at };
     tx.announce(&created, user.version).await?;
     tx.audit("user.created", Some(user.id), json!({ "by": "sign_up", "role": user.role })).await?;
+    verification::count_code(&mut tx, app, &user.email).await?;
     verification::send(&mut tx, app, user.id, &user.email).await?;
     let user = tx.commit(user).await?;
     tracing::info!(user = %user.id, "signed up");

@@ -20,7 +20,9 @@ pub async fn resend(app: App, call: Call, req: ResendVerification) -> Outcome<Re
     )
     .fetch_optional(&mut *tx)
     .await?;
-    if let Some(user) = waiting
+    // counted for whatever address: how many tries it has left must not tell whether it waits
+    if verification::count_code(&mut tx, &app, &req.email).await?
+        && let Some(user) = waiting
         && !verification::send(&mut tx, &app, user.id, &user.email).await?
     {
         tracing::warn!(user = %user.id, "no further verification code this hour");

@@ -87,8 +87,8 @@ async fn use_up(
 ) -> Result<Option<Done>, Fault> {
     let mut tx = app.begin_patiently(call).await?;
     let now = tx.now();
-    // the counter, then the account, as everybody locks them
-    attempts::clear(&mut tx, attempts::account(app, &owner.email)).await?;
+    // the counters, then the account, as everybody locks them
+    attempts::clear(&mut tx, &[attempts::account(app, &owner.email), attempts::signed_in(app, owner.id)]).await?;
     let email = query_scalar!(
         "SELECT email FROM identity.users WHERE id = $1 AND is_active FOR NO KEY UPDATE",
         owner.id.0

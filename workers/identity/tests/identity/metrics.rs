@@ -113,7 +113,7 @@ async fn i129_i134_the_gauges_are_counted_by_one_process_at_a_time() {
         .await
         .unwrap();
     // due again, and another process starts: whichever comes first counts
-    world.db.execute("UPDATE identity.counts SET counted_at = '-infinity'").await.unwrap();
+    world.db.execute("UPDATE identity.counts SET due_at = '-infinity'").await.unwrap();
     world.run_identity().await;
     let counted = "SELECT (users, active_users, active_sessions)::text FROM identity.counts";
     for _ in 0..400 {
