@@ -37,7 +37,7 @@ pub async fn password_change(app: App, call: Call, req: ChangePassword) -> Outco
         }
     };
     tracing::info!(user = %caller.user, sessions = ended.len(), "a password was changed");
-    revocation::tell(&app, &ended).await?;
+    revocation::tell(&app, caller.user).await?;
     Ok(Message { message: "Password changed; every other session is ended".to_owned() })
 }
 

@@ -35,7 +35,7 @@ pub async fn refresh(app: App, call: Call, req: Refresh) -> Outcome<Refresh> {
         Exchanged::Refused(refusal) => Err(refusal.into()),
         Exchanged::Reused(user, sid) => {
             tracing::warn!(%user, %sid, "a consumed refresh token came again; its session is ended");
-            revocation::tell(&app, &[sid]).await?;
+            revocation::tell(&app, user).await?;
             Err(IdentityRefusal::RefreshTokenReused.into())
         }
     }

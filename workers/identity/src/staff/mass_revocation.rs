@@ -143,7 +143,7 @@ async fn end_sessions(app: &App, order: &Order, users: &[UserId]) -> Result<(), 
         ended.extend(session::revoke(&mut tx, *user, &live, Reason::Admin).await?);
     }
     tx.commit_followed().await?;
-    revocation::tell(app, &ended).await
+    revocation::tell_sessions(app, &ended).await
 }
 
 /// Tells what another process has ended for this order and may not have told yet.
@@ -161,7 +161,7 @@ async fn tell_of(app: &App, order: &Order) -> Result<(), Fault> {
         if untold.is_empty() {
             return Ok(());
         }
-        revocation::tell(app, &untold).await?;
+        revocation::tell_sessions(app, &untold).await?;
     }
 }
 
