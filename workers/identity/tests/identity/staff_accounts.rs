@@ -8,6 +8,7 @@ use lectern_subjects::identity::*;
 use serde_json::json;
 use tokio::task::JoinSet;
 
+use crate::factors::ON;
 use crate::world::{PASSWORD, WRONG, World, login, register, sid};
 
 /// The token of a member of staff.
@@ -266,4 +267,24 @@ async fn i081_staff_lift_the_lock_of_wrong_passwords() {
     world.logs_in("a@example.org").await;
     world.ok(&UnlockUser { id: user }, Some(&admin)).await;
     assert_eq!((world.announced("user.unlocked").await, world.audited("user.unlocked").await.len()), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i081_staff_lift_the_lock_of_wrong_codes_and_of_wrong_passwords_within_a_session_too() {
+    let world = World::start_with(ON).await;
+    let admin = signed_in(&world, "admin@example.org", Role::Admin).await;
+    let (pair, app) = world.with_app("a@example.org").await;
+    let user = world.ok(&GetMe {}, Some(&pair.access_token)).await.id;
+    let mfa_token = world.mfa_token("a@example.org").await;
+    let proof = Reauthenticate { password: Some(WRONG.into()), ..Reauthenticate::default() };
+    for _ in 0..5 {
+        assert_eq!(world.verifies(&mfa_token, &app.wrong(&world)).await.unwrap_err(), "USER_1008");
+        assert_eq!(world.refused(&proof, Some(&pair.access_token)).await, "USER_1001");
+    }
+    assert_eq!(world.verifies(&mfa_token, &app.code(&world, 0)).await.unwrap_err(), "USER_1003");
+    assert_eq!(world.refused(&proof, Some(&pair.access_token)).await, "USER_1003");
+    world.ok(&UnlockUser { id: user }, Some(&admin)).await;
+    assert_eq!((world.announced("user.unlocked").await, world.audited("user.unlocked").await.len()), (1, 1));
+    assert_eq!(world.refused(&proof, Some(&pair.access_token)).await, "USER_1001");
+    world.verifies(&mfa_token, &app.code(&world, 0)).await.expect("signed in");
 }
