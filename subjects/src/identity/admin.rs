@@ -46,10 +46,11 @@ pub struct ListUsers {
     #[garde(skip)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active: Option<bool>,
-    /// Only those whose e-mail address or name begins like this, 1 to 100 characters; upper and lower case are the same, of
+    /// Only those whose e-mail address or name begins like this, 2 to 100 characters; upper and lower case are the same, of
     /// other letters than A to Z only where the database's locale knows them. For callers who see both: it would tell
-    /// others what they may not see.
-    #[garde(length(chars, min = 1, max = 100))]
+    /// others what they may not see. Where very many begin so, a page may hold fewer than asked for, or none: the list is
+    /// over when `next_cursor` is null.
+    #[garde(length(chars, min = 2, max = 100))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub q: Option<String>,
     /// Rows per page, 1 to 100; 20 when absent.
