@@ -25,8 +25,8 @@ use lectern_subjects::identity::{
     ListPasskeys, ListUserSessions, ListUsers, Login, Logout, MakeRecoveryCodes, Reauthenticate, Refresh,
     Register, RemovePasskey, RemoveTotp, ResendVerification, ResetPassword, RevokeAllSessions,
     RevokeAuthSession, RevokeByLink, RevokeOtherAuthSessions, RevokeToken, RevokeUserSessions, RotateKeys,
-    SendPasswordReset, SetRole, SignInWithPasskey, StartPasskey, StartTotp, UnlockUser, UpdateMe, UpdateUser, VerifyEmail,
-    VerifyMfa,
+    SendPasswordReset, SetRole, SignInWithPasskey, StartPasskey, StartTotp, UnlockUser, UpdateMe, UpdateUser,
+    VerifyEmail, VerifyMfa,
 };
 use lectern_subjects::notifications::{ListNotices, ReadNotice};
 use lectern_subjects::playback::{

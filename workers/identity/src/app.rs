@@ -147,7 +147,11 @@ pub(crate) type Fault = lectern_core::Fault<IdentityRefusal>;
 /// Something was asked for too often: COMMON_0012, to come back `then`.
 pub(crate) fn not_before(then: DateTime<Utc>, now: DateTime<Utc>) -> Fault {
     let seconds = (then - now).as_seconds_f64().ceil().max(1.0);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "limits are within a day: 1 to 86400")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "limits are within a day: 1 to 86400"
+    )]
     let refusal = CommonRefusal::RateLimited.retry_after(seconds as u32);
     refusal.into()
 }

@@ -13,7 +13,7 @@ use crate::mail::smtp::{
     EMAIL_FROM, SMTP_CA_FILE, SMTP_HOST, SMTP_PASSWORD, SMTP_PORT, SMTP_TLS, SMTP_USER, SmtpSettings,
 };
 use crate::mfa::relying_party::{self, PASSKEYS, RP_ID, RP_ORIGINS};
-use crate::password::Profile;
+use crate::password::Rules;
 
 /// The environment that the process runs in; declared by the process.
 const ENVIRONMENT: Setting = Setting {
@@ -286,7 +286,7 @@ pub(crate) struct Settings {
     pub email_in_token: bool,
     pub role_on_register: bool,
     pub fixed_code: Option<String>,
-    pub password_profile: Profile,
+    pub password_profile: Rules,
     /// How many last passwords a new one must not be; 0: any will do.
     pub password_history: i64,
     pub argon2: argon2::Params,

@@ -62,12 +62,7 @@ fn apply(account: &mut Account, req: UpdateMe) -> Vec<&'static str> {
 }
 
 /// Sets a field when another value is asked for, and adds its name to what changed.
-fn set<T: PartialEq>(
-    name: &'static str,
-    field: &mut T,
-    asked: Option<T>,
-    changed: &mut Vec<&'static str>,
-) {
+fn set<T: PartialEq>(name: &'static str, field: &mut T, asked: Option<T>, changed: &mut Vec<&'static str>) {
     if let Some(value) = asked.filter(|value| value != field) {
         *field = value;
         changed.push(name);

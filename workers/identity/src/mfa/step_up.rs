@@ -1,7 +1,7 @@
 //! Step-up: what would hand an account over needs more than a token that was left open (identity spec, Features; ASVS V7).
 
-use lectern_core::{Call, Tx};
 use lectern_core::call::Caller;
+use lectern_core::{Call, Tx};
 use lectern_subjects::Refusal;
 use lectern_subjects::identity::IdentityRefusal;
 use serde_json::json;

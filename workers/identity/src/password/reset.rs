@@ -86,7 +86,8 @@ async fn use_up(
     let mut tx = app.begin_patiently(call).await?;
     let now = tx.now();
     // the counters, then the account, as everybody locks them
-    attempts::clear(&mut tx, &[attempts::account(app, &owner.email), attempts::signed_in(app, owner.id)]).await?;
+    attempts::clear(&mut tx, &[attempts::account(app, &owner.email), attempts::signed_in(app, owner.id)])
+        .await?;
     let email = query_scalar!(
         "SELECT email FROM identity.users WHERE id = $1 AND is_active FOR NO KEY UPDATE",
         owner.id.0

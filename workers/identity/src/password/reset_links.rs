@@ -19,8 +19,8 @@ use crate::vault::Vault;
 
 /// Links of one occasion per account and hour: more would only fill somebody's mailbox.
 const PER_HOUR: i64 = 5;
-/// Where the site lets people choose a password; the token stands in the fragment, which no server logs.
-const PAGE: &str = "/password/reset#token=";
+/// Where the site lets people choose a password.
+const PAGE: &str = "/password/reset";
 
 /// Why somebody gets a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,8 +100,7 @@ pub(crate) async fn send(tx: &mut Tx, app: &App, to: &Addressee, occasion: Occas
     )
     .execute(&mut **tx)
     .await?;
-    let url = format!("{}{PAGE}{token}", app.settings().public_url);
-    let (link, language) = (Link { url: &url, token: &token }, Language::of(&to.locale));
+    let (link, language) = (&Link::to(app.settings(), PAGE, token), Language::of(&to.locale));
     let minutes = (until - now).num_minutes();
     let letter = match occasion {
         Occasion::Forgotten => Letter::password_reset(&to.email, language, link, minutes),

@@ -19,7 +19,7 @@ use crate::sign_in::rate::{self, Rate};
 
 /// What an address may do only so often; each has a count of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Purpose {
+pub(crate) enum Action {
     /// `LOGIN_RATE`.
     SignIn,
     /// `REGISTER_RATE`.
@@ -30,21 +30,21 @@ pub(crate) enum Purpose {
     Resend,
 }
 
-impl Purpose {
+impl Action {
     fn name(self) -> &'static str {
         match self {
-            Purpose::SignIn => "sign-in",
-            Purpose::SignUp => "sign-up",
-            Purpose::Forgot => "forgot",
-            Purpose::Resend => "resend",
+            Action::SignIn => "sign-in",
+            Action::SignUp => "sign-up",
+            Action::Forgot => "forgot",
+            Action::Resend => "resend",
         }
     }
 
     fn rate(self, settings: &Settings) -> Option<Rate> {
         match self {
-            Purpose::SignIn => settings.login_rate,
-            Purpose::SignUp => settings.register_rate,
-            Purpose::Forgot | Purpose::Resend => settings.letter_rate,
+            Action::SignIn => settings.login_rate,
+            Action::SignUp => settings.register_rate,
+            Action::Forgot | Action::Resend => settings.letter_rate,
         }
     }
 }
@@ -53,11 +53,11 @@ impl Purpose {
 ///
 /// # Errors
 /// COMMON_0012 with `Retry-After` when the address has had as many as it may.
-pub(crate) async fn take(app: &App, call: &Call, purpose: Purpose) -> Result<(), Fault> {
-    let (Some(rate), Some(address)) = (purpose.rate(app.settings()), call.client.address) else {
+pub(crate) async fn take(app: &App, call: &Call, action: Action) -> Result<(), Fault> {
+    let (Some(rate), Some(address)) = (action.rate(app.settings()), call.client.address) else {
         return Ok(());
     };
-    let bucket = bucket(app, purpose, address);
+    let bucket = bucket(app, action, address);
     let mut connection = app.connect_patiently(call).await?;
     let now = app.now();
     let full_until = rate::take(&mut connection, &bucket, rate, now).await?;
@@ -69,9 +69,9 @@ pub(crate) fn is_refusal(fault: &Fault) -> bool {
     matches!(fault, Fault::Common(refused) if refused.refusal == CommonRefusal::RateLimited)
 }
 
-fn bucket(app: &App, purpose: Purpose, address: IpAddr) -> [u8; 32] {
+fn bucket(app: &App, action: Action, address: IpAddr) -> [u8; 32] {
     let client = client_network::one_client(address);
-    app.vault().hash("address limit", &[purpose.name().as_bytes(), &client])
+    app.vault().hash("address limit", &[action.name().as_bytes(), &client])
 }
 
 /// Forgets addresses that have not tried for long enough.

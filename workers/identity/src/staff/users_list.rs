@@ -12,7 +12,7 @@ use sqlx::{PgPool, query_as, query_scalar};
 
 use crate::account;
 use crate::app::{App, Fault};
-use crate::pages::{self, Place};
+use crate::pages::{self, Cursor};
 use crate::vault::Vault;
 
 /// Accounts that one request reads at most: what a statement does in some tens of milliseconds.
@@ -39,7 +39,7 @@ struct Row {
 struct Filter {
     roles: Vec<String>,
     active: Vec<bool>,
-    below: Place,
+    below: Cursor,
     fetch: i64,
 }
 
@@ -54,12 +54,14 @@ pub async fn users_list(app: App, call: Call, req: ListUsers) -> Outcome<ListUse
     let filter = Filter {
         roles: req.role.map_or(Role::ALL.to_vec(), |role| vec![role]).iter().map(Role::to_string).collect(),
         active: req.active.map_or(vec![true, false], |active| vec![active]),
-        below: Place::below(req.cursor.as_deref())?,
+        below: Cursor::below(req.cursor.as_deref())?,
         fetch: i64::from(limit) + 1,
     };
     let rows = match req.q.as_deref() {
         None => newest(app.pool(), &filter).await?,
-        Some(start) if is_rare(app.pool(), start).await? => beginning_with(app.pool(), &filter, start).await?,
+        Some(start) if is_rare(app.pool(), start).await? => {
+            beginning_with(app.pool(), &filter, start).await?
+        }
         Some(start) => {
             let page = looked_through(app.pool(), filter, start, limit as usize).await?;
             return finish(&app, page, sees_persons);
@@ -70,7 +72,7 @@ pub async fn users_list(app: App, call: Call, req: ListUsers) -> Outcome<ListUse
 
 /// Where a list goes on after a row.
 fn place(row: &Row) -> String {
-    Place { at: row.created_at, id: row.id.0 }.write()
+    Cursor { at: row.created_at, id: row.id.0 }.write()
 }
 
 fn finish(app: &App, page: Page<Row>, sees_persons: bool) -> Outcome<ListUsers> {

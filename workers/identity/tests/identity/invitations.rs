@@ -48,7 +48,11 @@ async fn i027_who_is_invited_chooses_the_first_password_and_has_a_verified_addre
     let admin = admin(&world).await;
     let made = world.ok(&invited("Ina@Example.org"), Some(&admin)).await;
     assert!(!made.is_verified && made.is_active && made.role == Role::User && made.last_login_at.is_none());
-    assert_eq!(world.ok(&GetUser { id: made.id }, Some(&admin)).await.user, made, "the version is the one answered");
+    assert_eq!(
+        world.ok(&GetUser { id: made.id }, Some(&admin)).await.user,
+        made,
+        "the version is the one answered"
+    );
     let letter = office.arrived(1).await.remove(0);
     assert_eq!(letter.to, ["Ina@Example.org"]);
     assert_eq!(letter.header("Subject"), "An account was made for you");

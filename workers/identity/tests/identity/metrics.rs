@@ -133,7 +133,10 @@ async fn i129_counting_takes_one_part_in_a_hundred_however_long_it_takes() {
     world.is_ready().await;
     // a count that waits for a quarter of a second, as one of many millions of rows would take
     let mut keeper = world.db.connect().await.unwrap();
-    sqlx::raw_sql("BEGIN; LOCK TABLE identity.users IN ACCESS EXCLUSIVE MODE").execute(&mut keeper).await.unwrap();
+    sqlx::raw_sql("BEGIN; LOCK TABLE identity.users IN ACCESS EXCLUSIVE MODE")
+        .execute(&mut keeper)
+        .await
+        .unwrap();
     world.db.execute("UPDATE identity.counts SET due_at = '-infinity'").await.unwrap();
     world.run_identity().await;
     let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%identity.counts%'";

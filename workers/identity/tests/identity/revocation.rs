@@ -108,7 +108,8 @@ async fn p4_a_version_that_is_told_late_is_never_put_over_a_newer_one() {
     let bucket = world.bus.bucket(BUCKET).await.unwrap();
     // another process has told 7; what this one remembered is older
     bucket.put(user_key(user), serde_json::to_vec(&UserVersion { uv: 7 }).unwrap().into()).await.unwrap();
-    let late = format!("INSERT INTO identity.pending_claims (user_id, uv, due_at) VALUES ('{user}', 3, now())");
+    let late =
+        format!("INSERT INTO identity.pending_claims (user_id, uv, due_at) VALUES ('{user}', 3, now())");
     world.db.execute(&late).await.unwrap();
     while world.count("SELECT count(*) FROM identity.pending_claims").await > 0 {
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -302,10 +302,12 @@ async fn a_start_that_very_many_have_is_looked_for_a_stretch_at_a_time() {
     world.db.execute(many).await.unwrap();
     let (mut found, mut pages, mut cursor) = (Vec::new(), 0, None);
     loop {
-        let request =
-            ListUsers { q: Some("LOAD".into()), limit: Some(100), cursor, ..ListUsers::default() };
+        let request = ListUsers { q: Some("LOAD".into()), limit: Some(100), cursor, ..ListUsers::default() };
         let page = world.ok(&request, Some(&admin)).await;
-        assert!(page.items.len() <= 100 && page.items.iter().all(|user| user.email.as_ref().unwrap().starts_with("load")));
+        assert!(
+            page.items.len() <= 100
+                && page.items.iter().all(|user| user.email.as_ref().unwrap().starts_with("load"))
+        );
         found.extend(ids(&page));
         pages += 1;
         cursor = page.next_cursor;
@@ -319,7 +321,13 @@ async fn a_start_that_very_many_have_is_looked_for_a_stretch_at_a_time() {
     found.dedup();
     assert_eq!(found.len(), 7001);
     // of whom none is among the newest: pages may be empty, and the list goes on
-    world.db.execute("UPDATE identity.users SET created_at = created_at - interval '1 day' WHERE email LIKE 'load%'").await.unwrap();
+    world
+        .db
+        .execute(
+            "UPDATE identity.users SET created_at = created_at - interval '1 day' WHERE email LIKE 'load%'",
+        )
+        .await
+        .unwrap();
     let request = ListUsers { q: Some("load".into()), ..ListUsers::default() };
     let first = world.ok(&request, Some(&admin)).await;
     assert!(first.items.is_empty() && first.next_cursor.is_some());

@@ -141,7 +141,10 @@ async fn identity_i6_wrong_codes_are_answered_alike_whether_an_account_waits_for
     };
     let unknown = answers("nobody@example.org").await;
     assert_eq!(unknown.iter().filter(|(_, code, _)| code == "USER_1106").count(), 15);
-    assert_eq!(unknown.iter().filter(|(_, code, wait)| code == "COMMON_0012" && *wait == Some(true)).count(), 6);
+    assert_eq!(
+        unknown.iter().filter(|(_, code, wait)| code == "COMMON_0012" && *wait == Some(true)).count(),
+        6
+    );
     for email in ["waits@example.org", "late@example.org", "done@example.org"] {
         assert_eq!(answers(email).await, unknown, "{email}");
     }
