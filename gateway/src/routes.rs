@@ -25,8 +25,8 @@ use lectern_subjects::identity::{
     ListPasskeys, ListUserSessions, ListUsers, Login, Logout, MakeRecoveryCodes, Reauthenticate, Refresh,
     Register, RemovePasskey, RemoveTotp, ResendVerification, ResetPassword, RevokeAllSessions,
     RevokeAuthSession, RevokeByLink, RevokeOtherAuthSessions, RevokeToken, RevokeUserSessions, RotateKeys,
-    SetRole, SignInWithPasskey, StartPasskey, StartTotp, UnlockUser, UpdateMe, UpdateUser, VerifyEmail,
-    VerifyMfa,
+    SendPasswordReset, SetRole, SignInWithPasskey, StartPasskey, StartTotp, UnlockUser, UpdateMe, UpdateUser,
+    VerifyEmail, VerifyMfa,
 };
 use lectern_subjects::notifications::{ListNotices, ReadNotice};
 use lectern_subjects::playback::{
@@ -159,6 +159,7 @@ pub static ROUTES: &[Route] = &[
     route::<DisableUser>("POST", "/api/v1/admin/users/{id}/disable", 200),
     route::<EnableUser>("POST", "/api/v1/admin/users/{id}/enable", 200),
     route::<UnlockUser>("POST", "/api/v1/admin/users/{id}/unlock", 200),
+    route::<SendPasswordReset>("POST", "/api/v1/admin/users/{id}/password-reset", 202),
     route::<ListUserSessions>("GET", "/api/v1/admin/users/{id}/sessions", 200),
     route::<RevokeUserSessions>("DELETE", "/api/v1/admin/users/{id}/sessions", 200),
     route::<RevokeAllSessions>("POST", "/api/v1/admin/sessions/revoke-all", 202),

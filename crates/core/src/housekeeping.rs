@@ -1,4 +1,5 @@
-//! What core keeps for a while only: the archive of the outbox, the inbox and answers of idempotent requests.
+//! What core keeps for a while only: the archive of the outbox, the inbox, answers of idempotent requests, and from where
+//! something was done that is about nobody.
 
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,9 @@ use crate::idempotency;
 
 /// How long published rows and inbox entries are kept (architecture §5): streams can be rebuilt from this far back.
 const KEPT_DAYS: i64 = 35;
+/// From where something was done that is about nobody (guesses at addresses that nobody has) is kept this long, for whoever
+/// looks into it; what is about a person is kept until they are erased.
+const ABOUT_NOBODY_DAYS: i64 = 90;
 /// Rows deleted in one statement.
 const BATCH: i64 = 1000;
 /// How often it is looked when there was nothing left to delete.
@@ -53,6 +57,14 @@ async fn delete(connection: &mut PgConnection, now: DateTime<Utc>) -> Result<boo
                 "DELETE FROM idempotency WHERE (actor, request, key) IN
                  (SELECT actor, request, key FROM idempotency WHERE created_at < $1 ORDER BY created_at LIMIT $2)",
                 answered,
+            ),
+            (
+                // an entry's id says when it was written (RFC 9562, version 7: milliseconds in its first six bytes)
+                "DELETE FROM audit_private WHERE entry_id IN
+                 (SELECT entry_id FROM audit_private WHERE user_id IS NULL AND entry_id <
+                     (lpad(to_hex((extract(epoch FROM $1::timestamptz) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid
+                  ORDER BY entry_id LIMIT $2)",
+                now - TimeDelta::days(ABOUT_NOBODY_DAYS),
             ),
         ];
     let mut more = false;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use async_nats::jetstream::kv::{Entry, Operation};
+use async_nats::jetstream::kv::{Entry, Operation, UpdateErrorKind};
 use futures_util::StreamExt;
 use lectern_subjects::id::{AuthSessionId, UserId};
 use lectern_subjects::identity::VoidReason;
@@ -19,6 +19,9 @@ use crate::error::Error;
 pub const BUCKET: &str = "revoked";
 /// A watcher that has not confirmed the newest entry for this long is stale (architecture §8).
 pub const MAX_STALENESS: Duration = Duration::from_secs(5);
+
+/// Looks at an entry before somebody else is left to put it.
+const LOOKS: u32 = 10;
 
 /// The key of an ended auth session.
 pub fn session_key(sid: AuthSessionId) -> String {
@@ -35,6 +38,37 @@ pub fn user_key(user: UserId) -> String {
 pub struct UserVersion {
     /// The version from which on tokens are good.
     pub uv: i64,
+}
+
+/// Sees to it that the bucket has this claims version of a user, or a newer one. Of two changes at the same moment,
+/// whichever is put last, the newer one stays: each is put over the very entry that was looked at, or not at all.
+///
+/// # Errors
+/// [`Error::Broker`] when the bucket did not take it, or the entry changed again and again.
+pub async fn put_version(bus: &Bus, user: UserId, uv: i64) -> Result<(), Error> {
+    let broker = |error: &dyn std::fmt::Display| Error::Broker(error.to_string());
+    let (bucket, key) = (bus.bucket(BUCKET).await?, user_key(user));
+    let version = serde_json::to_vec(&UserVersion { uv }).map_err(|e| broker(&e))?;
+    for _ in 0..LOOKS {
+        let standing = bucket.entry(key.clone()).await.map_err(|e| broker(&e))?;
+        if standing.as_ref().is_some_and(|entry| version_of(entry) >= Some(uv)) {
+            return Ok(());
+        }
+        let revision = standing.map_or(0, |entry| entry.revision);
+        match bucket.update(&key, version.clone().into(), revision).await {
+            Ok(_) => return Ok(()),
+            // somebody else was faster, or the replica that was asked is behind
+            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => {}
+            Err(error) => return Err(broker(&error)),
+        }
+    }
+    Err(Error::Broker(format!("the entry of a user's claims changed {LOOKS} times meanwhile")))
+}
+
+/// The version that an entry says; none when it says none.
+fn version_of(entry: &Entry) -> Option<i64> {
+    let version: Option<UserVersion> = serde_json::from_slice(&entry.value).ok();
+    version.filter(|_| entry.operation == Operation::Put).map(|version| version.uv)
 }
 
 /// What a process knows of revoked tokens.
@@ -165,7 +199,7 @@ impl Revocations {
             return known.ended.insert(sid, until).is_none();
         }
         if let Some(user) = entry.key.strip_prefix("usr.").and_then(|user| user.parse().ok()) {
-            let uv = serde_json::from_slice::<UserVersion>(&entry.value).map_or(0, |version| version.uv);
+            let uv = version_of(entry).unwrap_or(0);
             let (newest, kept) = known.versions.entry(user).or_insert((0, until));
             let news = uv > *newest;
             (*newest, *kept) = (uv.max(*newest), until);

@@ -10,7 +10,8 @@ use super::profile::given;
 use crate::id::UserId;
 use crate::{Reply, Role};
 
-/// An account made by an admin; verified from the start.
+/// An account made by an admin. With a password it is verified from the start. Without one a letter invites its owner, whose
+/// link sets the first password and verifies the address; until then nobody can sign in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
 #[serde(deny_unknown_fields)]
 pub struct CreateUser {
@@ -26,10 +27,11 @@ pub struct CreateUser {
     #[garde(skip)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<Role>,
-    /// The password, by the same rules as at sign-up.
-    #[garde(length(chars, max = 128))]
+    /// The password, by the same rules as at sign-up; absent: its owner is invited to choose one.
+    #[garde(inner(length(chars, max = 128)))]
     #[schemars(extend("minLength" = 8))]
-    pub password: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
 }
 
 /// Accounts, newest first.
@@ -44,10 +46,11 @@ pub struct ListUsers {
     #[garde(skip)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active: Option<bool>,
-    /// Only those whose e-mail address or name begins like this, 1 to 100 characters; upper and lower case are the same, of
+    /// Only those whose e-mail address or name begins like this, 2 to 100 characters; upper and lower case are the same, of
     /// other letters than A to Z only where the database's locale knows them. For callers who see both: it would tell
-    /// others what they may not see.
-    #[garde(length(chars, min = 1, max = 100))]
+    /// others what they may not see. Where very many begin so, a page may hold fewer than asked for, or none: the list is
+    /// over when `next_cursor` is null.
+    #[garde(length(chars, min = 2, max = 100))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub q: Option<String>,
     /// Rows per page, 1 to 100; 20 when absent.
@@ -183,10 +186,21 @@ pub struct EnableUser {
     pub id: UserId,
 }
 
-/// Lift the lock that wrong passwords put on an account, and start their count over.
+/// Lift the locks that wrong passwords and wrong codes of the second factor put on an account, and start their counts over.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
 #[serde(deny_unknown_fields)]
 pub struct UnlockUser {
+    /// The user.
+    #[garde(skip)]
+    pub id: UserId,
+}
+
+/// Mail somebody a link with which they set another password. Who has never had one, and has never signed in, is invited
+/// again. The link is in the letter alone: whoever asks for it sees neither it nor a password (ASVS 5.0 6.4.6), and until it
+/// is used everything stays as it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
+#[serde(deny_unknown_fields)]
+pub struct SendPasswordReset {
     /// The user.
     #[garde(skip)]
     pub id: UserId,
@@ -234,7 +248,8 @@ pub struct RevokeAllSessions {
 pub struct RevokedSessions {
     /// Sessions that began before this moment end.
     pub began_before: DateTime<Utc>,
-    /// How many have not ended yet; 0: all have, and every role can know it.
+    /// 0: all have, and every role can know it. Else some have not yet, at least this many: where there are millions, nobody
+    /// counts them all.
     pub remaining: i64,
 }
 

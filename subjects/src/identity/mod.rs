@@ -181,8 +181,10 @@ requests! { IdentityRefusal;
     "svc.identity.v1.admin.user_disable" Access::May(Permission::UserUpdate), Unkeyed DisableUser => User;
     /// Switch an account on again.
     "svc.identity.v1.admin.user_enable" Access::May(Permission::UserUpdate), Write EnableUser => User;
-    /// Lift the lock that wrong passwords put on an account.
+    /// Lift the locks that wrong passwords and wrong codes put on an account.
     "svc.identity.v1.admin.user_unlock" Access::May(Permission::UserUpdate), Write UnlockUser => User;
+    /// Mail somebody a link with which they set another password, or their first.
+    "svc.identity.v1.admin.password_reset" Access::May(Permission::UserUpdate), Write SendPasswordReset => Message;
     /// Somebody's live sessions, newest first.
     "svc.identity.v1.admin.sessions_list" Access::May(Permission::UserUpdate), Read ListUserSessions => Page<AuthSession>;
     /// End all of somebody's sessions.
@@ -241,7 +243,7 @@ facts! {
         /// The user.
         user_id: UserId,
     }
-    /// Staff lifted the lock that wrong passwords put on an account.
+    /// Staff lifted the locks that wrong passwords and wrong codes put on an account.
     UserUnlocked "evt.identity.v1.user.unlocked" by user_id {
         /// The user.
         user_id: UserId,

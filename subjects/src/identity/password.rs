@@ -33,7 +33,8 @@ pub struct ResetPassword {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
 #[serde(deny_unknown_fields)]
 pub struct ChangePassword {
-    /// The present password; at most 256 bytes. A wrong one counts as a wrong sign-in.
+    /// The present password; at most 256 bytes. Five wrong ones, here and at `auth.reauthenticate` together,
+    /// lock both for a while (USER_1003); they are no wrong sign-ins, and a locked sign-in does not lock this.
     #[garde(length(bytes, max = 256))]
     pub current_password: String,
     /// The new password, by the same rules as at sign-up, and none of the last ones.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lectern_harness::Answer;
+use lectern_harness::{Answer, Stack, StackOptions};
 use reqwest::Method;
 use serde_json::json;
 
@@ -72,6 +72,51 @@ async fn i027_both_paths_make_an_account_and_the_older_one_names_the_newer() {
             old,
             "{made}"
         );
+    }
+}
+
+#[tokio::test]
+async fn i027_who_is_invited_signs_in_with_the_password_that_the_letter_let_them_choose() {
+    let house = house().await;
+    let (admin, bob) = (house.stack.admin().await, house.stack.learner("Bob").await);
+    let email = format!("invited.{}", bob.email);
+    let invited = json!({ "email": email, "name": "Ina Novak" });
+    bob.posts("/admin/users", invited.clone()).await.refused(403, "COMMON_0013");
+    let made = admin.posts("/admin/users", invited.clone()).await.created();
+    assert_eq!((made.text("/email"), made.json["is_verified"] == false), (email.clone(), true));
+    admin.posts("/users", invited).await.refused(409, "USER_1102");
+    let path = format!("/admin/users/{}/password-reset", made.id());
+    bob.posts(&path, json!({})).await.refused(403, "COMMON_0013");
+    let sent = admin.posts(&path, json!({})).await.accepted();
+    assert_eq!(sent.text("/message"), "An invitation is on its way");
+    admin.posts(&format!("/admin/users/{NOBODY}/password-reset"), json!({})).await.refused(404, "USER_1101");
+    let letter = house.stack.mailbox().nth(&email, 2).await.expect("the second invitation");
+    let (_, link) = letter.text.split_once("#token=").expect("a link");
+    let token = link.lines().next().expect("a token");
+    let ina = house.stack.anonymous();
+    let chosen = json!({ "token": token, "new_password": "Blue-Kettle-42!" });
+    ina.posts("/auth/password/reset", chosen).await.ok();
+    ina.posts("/auth/login", json!({ "email": email, "password": "Blue-Kettle-42!" })).await.ok();
+    assert!(admin.gets(&format!("/users/{}", made.id())).await.ok().json["is_verified"] == true);
+}
+
+#[tokio::test]
+async fn i030_an_account_may_take_ten_seconds_to_be_made_where_others_have_five() {
+    let others = "gateway,courses,content,playback,enrollment,notifications,audit";
+    let mut stack = Stack::start(StackOptions::default().processes([others, "identity"])).await;
+    let admin = stack.admin().await;
+    let identity = &mut stack.processes()[1];
+    for path in ["/users", "/admin/users"] {
+        identity.freeze();
+        let email = format!("slow{}@example.org", path.replace('/', "."));
+        let body = json!({ "email": email, "name": "Made Up", "password": "Correct-Horse-7!" });
+        let wakes = async {
+            tokio::time::sleep(Duration::from_secs(7)).await;
+            identity.thaw();
+        };
+        let (made, listed, ()) = tokio::join!(admin.posts(path, body), admin.gets("/users"), wakes);
+        listed.refused(504, "COMMON_0009");
+        assert_eq!(made.created().text("/email"), email);
     }
 }
 

@@ -36,6 +36,7 @@ pub async fn minds_an_account(way: &mut Way<'_>) {
         ("her sessions", "admin.sessions_list", one.clone()),
         ("ended", "admin.sessions_revoke", one.clone()),
         ("unlocked", "admin.user_unlock", one.clone()),
+        ("a link", "admin.password_reset", one.clone()),
         ("off", "admin.user_disable", one.clone()),
         ("on", "admin.user_enable", one.clone()),
         ("deleted", "users.delete", one.clone()),
@@ -45,6 +46,9 @@ pub async fn minds_an_account(way: &mut Way<'_>) {
         let answer = way.looks(Some(&admin), &subject, &input).await;
         way.keeps(step, &subject, &without_clients(&answer), true);
     }
+    let invited = json!({ "email": format!("ina.{}", way.alice.email), "name": "Ina" });
+    way.asks("one is invited", Some(&admin), "svc.identity.v1.admin.user_create", invited.clone()).await;
+    way.asks("once", Some(&admin), "svc.identity.v1.admin.user_create", invited).await;
     let written = json!({ "user_id": id, "event_type": "user.role_changed" });
     let query = "svc.audit.v1.entries.query";
     let there = |it: &lectern_harness::Answer| !it.items().is_empty();

@@ -4,6 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use lectern_core::{Call, Env, Error, Tx};
 use lectern_subjects::identity::IdentityRefusal;
 use lectern_subjects::{CommonRefusal, Refusal};
@@ -142,6 +143,18 @@ async fn pause() {
 
 /// Why identity did not answer.
 pub(crate) type Fault = lectern_core::Fault<IdentityRefusal>;
+
+/// Something was asked for too often: COMMON_0012, to come back `then`.
+pub(crate) fn not_before(then: DateTime<Utc>, now: DateTime<Utc>) -> Fault {
+    let seconds = (then - now).as_seconds_f64().ceil().max(1.0);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "limits are within a day: 1 to 86400"
+    )]
+    let refusal = CommonRefusal::RateLimited.retry_after(seconds as u32);
+    refusal.into()
+}
 
 /// A fault where nobody waits for an answer: in a sweep.
 pub(crate) fn into_error(fault: Fault) -> anyhow::Error {

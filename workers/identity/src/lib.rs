@@ -105,6 +105,7 @@ pub fn service() -> Service<App> {
         .on(staff::user_switch::disable)
         .on(staff::user_switch::enable)
         .on(staff::user_unlock::unlock)
+        .on(staff::password_reset::password_reset)
         .on(staff::user_sessions::list)
         .on(staff::user_sessions::revoke)
         .on(staff::mass_revocation::revoke_all)
@@ -119,5 +120,7 @@ pub fn service() -> Service<App> {
         .sweep("gauges", gauges::PACE, gauges::gauges)
         // the bucket that every role watches
         .publishes("$KV.revoked.>")
+        // and whose entries it looks at before it puts another over them
+        .publishes("$JS.API.DIRECT.GET.KV_revoked.$KV.revoked.usr.>")
         .publishes("cmd.*.v1.privacy_erase.*")
 }

@@ -13,7 +13,7 @@ use crate::mail::smtp::{
     EMAIL_FROM, SMTP_CA_FILE, SMTP_HOST, SMTP_PASSWORD, SMTP_PORT, SMTP_TLS, SMTP_USER, SmtpSettings,
 };
 use crate::mfa::relying_party::{self, PASSKEYS, RP_ID, RP_ORIGINS};
-use crate::password::Profile;
+use crate::password::Rules;
 
 /// The environment that the process runs in; declared by the process.
 const ENVIRONMENT: Setting = Setting {
@@ -100,6 +100,12 @@ const PUBLIC_URL: Setting = Setting {
     default: Some("http://127.0.0.1:3000"),
     secret: false,
     help: "where people find the site, without a slash at the end; links in letters begin with it",
+};
+const INVITATION_DAYS: Setting = Setting {
+    name: "INVITATION_DAYS",
+    default: Some("7"),
+    secret: false,
+    help: "who was invited chooses a password within this many days, 1 to 30; an admin may invite again",
 };
 const STEP_UP_SECONDS: Setting = Setting {
     name: "STEP_UP_MAX_AGE_SECONDS",
@@ -214,6 +220,7 @@ pub const SETTINGS: &[Setting] = &[
     LOGIN_RATE,
     REGISTER_RATE,
     LETTER_RATE,
+    INVITATION_DAYS,
     STEP_UP_SECONDS,
     TWO_FACTOR,
     PASSKEYS,
@@ -265,6 +272,8 @@ pub(crate) struct Settings {
     pub login_rate: Option<Rate>,
     pub register_rate: Option<Rate>,
     pub letter_rate: Option<Rate>,
+    /// How long the link of an invitation is good.
+    pub invitation_life: TimeDelta,
     /// An older proof of who asks does not do for what changes an account's safety.
     pub step_up: TimeDelta,
     pub two_factor: bool,
@@ -277,7 +286,7 @@ pub(crate) struct Settings {
     pub email_in_token: bool,
     pub role_on_register: bool,
     pub fixed_code: Option<String>,
-    pub password_profile: Profile,
+    pub password_profile: Rules,
     /// How many last passwords a new one must not be; 0: any will do.
     pub password_history: i64,
     pub argon2: argon2::Params,
@@ -308,6 +317,7 @@ impl Settings {
             login_rate: rate(env, &LOGIN_RATE)?,
             register_rate: rate(env, &REGISTER_RATE)?,
             letter_rate: rate(env, &LETTER_RATE)?,
+            invitation_life: TimeDelta::days(within(env, &INVITATION_DAYS, 1..=30)?),
             step_up: TimeDelta::seconds(within(env, &STEP_UP_SECONDS, 1..=86_400)?),
             two_factor: env.parse(&TWO_FACTOR)?,
             relying_party: relying_party::read(env, guarded)?,

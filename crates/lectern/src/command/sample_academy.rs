@@ -140,7 +140,7 @@ async fn accounts(
             email: account.email.clone(),
             name: account.name.clone(),
             role: Some(account.role),
-            password: password.clone(),
+            password: Some(password.clone()),
         };
         match sample.tries(Some(&admin), &wanted).await {
             Ok(_) => {}

@@ -39,6 +39,7 @@ const AUDITED: &[(&str, &str)] = &[
     ("svc.identity.v1.admin.user_disable", "user.disabled"),
     ("svc.identity.v1.admin.user_enable", "user.enabled"),
     ("svc.identity.v1.admin.user_unlock", "user.unlocked"),
+    ("svc.identity.v1.admin.password_reset", "user.password_reset_requested"),
     ("svc.identity.v1.admin.sessions_revoke", "session.revoked"),
     ("svc.identity.v1.admin.sessions_revoke_all", "session.revoked_all"),
     ("svc.identity.v1.admin.keys_rotate", "keys.rotated"),

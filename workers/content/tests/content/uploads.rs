@@ -15,7 +15,7 @@ async fn l13_l15_l16_a_whole_upload_becomes_an_asset_with_type_and_path() {
     let body = json!({ "length": 100, "file_name": "videos/강의 1강.MP4" });
     let made = operator.asks(CREATE, body).await.ok();
     let id = made.id();
-    let path = format!("media/{id}/1.mp4");
+    let path = format!("media/{id}/file.mp4");
     for (field, value) in [
         ("file_name", json!("강의 1강.MP4")),
         ("mime", json!("video/mp4")),
@@ -162,7 +162,7 @@ async fn names_types_and_lengths_that_are_not_taken() {
         operator.asks(CREATE, json!({ "length": length, "file_name": name })).await
     };
     let safe = create(json!(1), "../../etc/cron.d/evil.mp4").await.ok();
-    assert_eq!(safe.text("/path"), format!("media/{}/evil.mp4", safe.id()));
+    assert_eq!(safe.text("/path"), format!("media/{}/file.mp4", safe.id()));
     let sql = create(json!(1), "'); DROP TABLE content.uploads;--.mp4").await.ok();
     assert_eq!(sql.text("/file_name"), "'); DROP TABLE content.uploads;--.mp4");
     create(json!(8_589_934_592_i64), "a.mp4").await.ok();

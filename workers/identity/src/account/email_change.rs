@@ -2,12 +2,11 @@
 
 use lectern_core::{Call, Outcome};
 use lectern_subjects::identity::{ChangeEmail, Message};
-use lectern_subjects::{CommonRefusal, Refusal};
 use serde_json::json;
 
 use crate::account;
 use crate::account::verification::{self, Issued, Purpose};
-use crate::app::App;
+use crate::app::{App, not_before};
 use crate::mail::{self, Letter};
 use crate::mfa::step_up;
 
@@ -21,15 +20,13 @@ pub async fn email_change(app: App, call: Call, req: ChangeEmail) -> Outcome<Cha
     let issued = verification::issue(&mut tx, &app, caller, Purpose::ChangeEmail, Some(address)).await?;
     let code = match issued {
         Issued::Code(code) => code,
-        Issued::NotBefore(then) => {
-            let wait = (then - tx.now()).num_seconds() + 1;
-            return Err(CommonRefusal::RateLimited.retry_after(u32::try_from(wait).unwrap_or(1)).into());
-        }
+        Issued::NotBefore(then) => return Err(not_before(then, tx.now())),
     };
     let language = account::language(&mut tx, caller).await?;
     mail::queue(
         &mut tx,
         &app,
+        caller,
         &Letter::email_change_code(address, language, &code, verification::LIFE.num_minutes()),
     )
     .await?;

@@ -73,6 +73,6 @@ async fn change(tx: &mut Tx, app: &App, id: UserId, address: &str) -> Result<Use
     }
     tx.audit("user.email_changed", Some(id), json!({})).await?;
     let language = account::language(tx, id).await?;
-    mail::queue(tx, app, &Letter::email_changed(&before.email, language)).await?;
+    mail::queue(tx, app, id, &Letter::email_changed(&before.email, language)).await?;
     Ok(User { email: address.to_owned(), is_verified: true, version, ..before })
 }

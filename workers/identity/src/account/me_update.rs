@@ -1,14 +1,14 @@
 //! What the caller says of themselves changes (I-024, I-097).
 
-use lectern_core::{Call, Outcome};
+use lectern_core::{Call, Outcome, Tx};
 use lectern_subjects::identity::{Account, IdentityRefusal, UpdateMe, UserUpdated};
 use lectern_subjects::{CommonRefusal, Refusal};
 use serde_json::json;
 
 use crate::account;
-use crate::app::App;
+use crate::app::{App, Fault};
 
-/// Changes the caller's account. What changes nothing is no change: no version, no fact.
+/// Changes the caller's account.
 pub async fn me_update(app: App, call: Call, req: UpdateMe) -> Outcome<UpdateMe> {
     let caller = call.user()?.user;
     if req == UpdateMe::default() {
@@ -20,15 +20,29 @@ pub async fn me_update(app: App, call: Call, req: UpdateMe) -> Outcome<UpdateMe>
     let mut account =
         account::show_full(&mut tx, app.vault(), caller).await?.ok_or(IdentityRefusal::UserNotFound)?;
     call.expect_version(account.user.version)?;
-    let updated_fields = apply(&mut account, req);
-    if !updated_fields.is_empty() {
-        account.user.version = account::save(&mut tx, app.vault(), &account).await?;
-        tx.audit("user.updated", Some(caller), json!({ "updated_fields": updated_fields })).await?;
-        let updated_fields = updated_fields.into_iter().map(str::to_owned).collect();
-        let fact = UserUpdated { user_id: caller, updated_fields, updated_at: tx.now() };
-        tx.announce(&fact, account.user.version).await?;
-    }
+    change(&mut tx, &app, &mut account, req).await?;
     Ok(tx.commit(account.user).await?)
+}
+
+/// Changes an account whose row is locked, and says so to the record and to followers. What changes nothing is no change:
+/// no version, no fact.
+pub(crate) async fn change(
+    tx: &mut Tx,
+    app: &App,
+    account: &mut Account,
+    asked: UpdateMe,
+) -> Result<(), Fault> {
+    let user_id = account.user.id;
+    let updated_fields = apply(account, asked);
+    if updated_fields.is_empty() {
+        return Ok(());
+    }
+    account.user.version = account::save(tx, app.vault(), account).await?;
+    account.updated_at = tx.now();
+    tx.audit("user.updated", Some(user_id), json!({ "updated_fields": updated_fields })).await?;
+    let updated_fields = updated_fields.into_iter().map(str::to_owned).collect();
+    let fact = UserUpdated { user_id, updated_fields, updated_at: tx.now() };
+    Ok(tx.announce(&fact, account.user.version).await?)
 }
 
 /// Makes the changes; answers the names of the fields that differ now.
@@ -48,12 +62,7 @@ fn apply(account: &mut Account, req: UpdateMe) -> Vec<&'static str> {
 }
 
 /// Sets a field when another value is asked for, and adds its name to what changed.
-pub(crate) fn set<T: PartialEq>(
-    name: &'static str,
-    field: &mut T,
-    asked: Option<T>,
-    changed: &mut Vec<&'static str>,
-) {
+fn set<T: PartialEq>(name: &'static str, field: &mut T, asked: Option<T>, changed: &mut Vec<&'static str>) {
     if let Some(value) = asked.filter(|value| value != field) {
         *field = value;
         changed.push(name);

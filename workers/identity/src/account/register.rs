@@ -9,7 +9,7 @@ use crate::account::verification;
 use crate::account::{self, NewAccount, Profile};
 use crate::app::{App, Fault};
 use crate::password;
-use crate::sign_in::address_limit::{self, Purpose};
+use crate::sign_in::address_limit::{self, Action};
 
 /// Makes the account, not yet verified, and mails the code.
 pub async fn register(app: App, call: Call, req: Register) -> Outcome<Register> {
@@ -26,7 +26,7 @@ pub async fn register(app: App, call: Call, req: Register) -> Outcome<Register> 
 }
 
 async fn sign_up(app: &App, call: &Call, req: &Register) -> Result<User, Fault> {
-    address_limit::take(app, call, Purpose::SignUp).await?;
+    address_limit::take(app, call, Action::SignUp).await?;
     let role = chosen(app, req.role)?;
     let password_hash = new_password(app, call, &req.password, &req.email, &req.name).await?;
     let mut tx = app.begin_patiently(call).await?;
@@ -34,7 +34,7 @@ async fn sign_up(app: &App, call: &Call, req: &Register) -> Result<User, Fault> 
         id: app.new_id(),
         email: &req.email,
         name: &req.name,
-        password_hash: &password_hash,
+        password_hash: Some(&password_hash),
         role,
         is_verified: false,
         profile: Profile::of(req),
@@ -45,6 +45,7 @@ async fn sign_up(app: &App, call: &Call, req: &Register) -> Result<User, Fault> 
     let created = UserCreated { user_id: user.id, role: user.role, created_at: user.created_at };
     tx.announce(&created, user.version).await?;
     tx.audit("user.created", Some(user.id), json!({ "by": "sign_up", "role": user.role })).await?;
+    verification::count_code(&mut tx, app, &user.email).await?;
     verification::send(&mut tx, app, user.id, &user.email).await?;
     let user = tx.commit(user).await?;
     tracing::info!(user = %user.id, "signed up");

@@ -7,11 +7,11 @@ use sqlx::query;
 use crate::account;
 use crate::account::verification;
 use crate::app::App;
-use crate::sign_in::address_limit::{self, Purpose};
+use crate::sign_in::address_limit::{self, Action};
 
 /// Mails a new code to an address that waits for one. The answer never says whether there is such an address.
 pub async fn resend(app: App, call: Call, req: ResendVerification) -> Outcome<ResendVerification> {
-    address_limit::take(&app, &call, Purpose::Resend).await?;
+    address_limit::take(&app, &call, Action::Resend).await?;
     let mut tx = app.begin_patiently(&call).await?;
     let waiting = query!(
         r#"SELECT id AS "id: lectern_subjects::id::UserId", email FROM identity.users
@@ -20,7 +20,9 @@ pub async fn resend(app: App, call: Call, req: ResendVerification) -> Outcome<Re
     )
     .fetch_optional(&mut *tx)
     .await?;
-    if let Some(user) = waiting
+    // counted for whatever address: how many tries it has left must not tell whether it waits
+    if verification::count_code(&mut tx, &app, &req.email).await?
+        && let Some(user) = waiting
         && !verification::send(&mut tx, &app, user.id, &user.email).await?
     {
         tracing::warn!(user = %user.id, "no further verification code this hour");

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::account;
 use crate::app::{App, Fault};
 use crate::mail::{self, Letter};
+use crate::sign_in::rate::{self, Rate};
 use crate::vault::Vault;
 
 /// How long a code is good.
@@ -19,7 +20,7 @@ pub(crate) const LIFE: TimeDelta = TimeDelta::minutes(10);
 const TRIES: i16 = 5;
 /// Codes per account, purpose and hour: together with the tries this bounds guessing to 25 in a million an hour, and the
 /// letters that one account can send to others.
-const PER_HOUR: i64 = 5;
+const PER_HOUR: i32 = 5;
 
 const HASHED_AS: &str = "email code";
 
@@ -80,6 +81,34 @@ pub(crate) struct Proof {
     pub address: Option<String>,
 }
 
+/// The tries that an address has, whether an account waits for its code or there is none: the answers must not tell.
+///
+/// # Errors
+/// COMMON_0012 when the last ten minutes have had five.
+pub(crate) async fn count_try(tx: &mut Tx, app: &App, email: &str) -> Result<Option<Tried>, Fault> {
+    let (now, rate) = (tx.now(), Rate { most: i32::from(TRIES), within: LIFE });
+    let full_until = rate::take(tx, &bucket(app, "tries", email), rate, now).await?;
+    Ok(full_until.map(|then| {
+        let left = (then - now).num_seconds() + 1;
+        Tried::Exhausted(u32::try_from(left).unwrap_or(1))
+    }))
+}
+
+/// Whether the hour has another code for an address, whether an account waits for it or there is none; if so its tries
+/// start over.
+pub(crate) async fn count_code(tx: &mut Tx, app: &App, email: &str) -> Result<bool, Fault> {
+    let (now, rate) = (tx.now(), Rate { most: PER_HOUR, within: TimeDelta::hours(1) });
+    let is_free = rate::take(tx, &bucket(app, "codes", email), rate, now).await?.is_none();
+    if is_free {
+        rate::empty(tx, &bucket(app, "tries", email)).await?;
+    }
+    Ok(is_free)
+}
+
+fn bucket(app: &App, what: &str, email: &str) -> [u8; 32] {
+    app.vault().hash("verification of an address", &[what.as_bytes(), account::normal(email).as_bytes()])
+}
+
 /// Makes a code for the account's own address, replacing an earlier one, and queues the letter. False when the hour's
 /// codes are used up. The caller holds the lock of the user's row, or made it in this transaction.
 pub(crate) async fn send(tx: &mut Tx, app: &App, user: UserId, email: &str) -> Result<bool, Fault> {
@@ -87,7 +116,7 @@ pub(crate) async fn send(tx: &mut Tx, app: &App, user: UserId, email: &str) -> R
         return Ok(false);
     };
     let language = account::language(tx, user).await?;
-    mail::queue(tx, app, &Letter::verification(email, language, &code, LIFE.num_minutes())).await?;
+    mail::queue(tx, app, user, &Letter::verification(email, language, &code, LIFE.num_minutes())).await?;
     Ok(true)
 }
 
@@ -108,7 +137,7 @@ pub(crate) async fn issue(
         user.0,
         purpose.name(),
         now - hour,
-        PER_HOUR - 1
+        i64::from(PER_HOUR - 1)
     )
     .fetch_optional(&mut **tx)
     .await?;
@@ -157,8 +186,10 @@ pub(crate) async fn attempt(
     .fetch_optional(&mut **tx)
     .await?;
     let Some(newest) = newest else { return Ok(Tried::Wrong) };
+    let is_right = is_code(app.vault(), newest.id, code, &newest.code_hash);
     if newest.expires_at <= now {
-        return Ok(Tried::Expired);
+        // who does not know it does not learn that there was one
+        return Ok(if is_right { Tried::Expired } else { Tried::Wrong });
     }
     if newest.attempts >= TRIES {
         let left = (newest.expires_at - now).num_seconds() + 1;
@@ -167,7 +198,7 @@ pub(crate) async fn attempt(
     query!("UPDATE identity.email_codes SET attempts = attempts + 1 WHERE id = $1", newest.id)
         .execute(&mut **tx)
         .await?;
-    if !is_code(app.vault(), newest.id, code, &newest.code_hash) {
+    if !is_right {
         return Ok(Tried::Wrong);
     }
     let address = match newest.address_sealed {

@@ -35,7 +35,13 @@ async fn attempt(app: &App, call: &Call, req: &VerifyEmail) -> Result<Tried, Fau
     )
     .fetch_optional(&mut *tx)
     .await?;
-    let Some(user) = waiting else { return Ok(Tried::Wrong) };
+    if let Some(exhausted) = verification::count_try(&mut tx, app, &req.email).await? {
+        return Ok(exhausted);
+    }
+    let Some(user) = waiting else {
+        tx.commit_followed().await?;
+        return Ok(Tried::Wrong);
+    };
     let tried = verification::attempt(&mut tx, app, user, Purpose::VerifyEmail, &req.code).await?;
     if let Tried::Right(proof) = &tried {
         verification::consume(&mut tx, user, proof).await?;

@@ -65,6 +65,8 @@ async fn secrets(tx: &mut Tx, user: UserId, erased: &mut Erased) -> Result<(), F
     count(erased, "password_resets", resets.execute(&mut **tx).await?.rows_affected());
     let places = query!("DELETE FROM identity.sign_in_places WHERE user_id = $1", user.0);
     count(erased, "sign_in_places", places.execute(&mut **tx).await?.rows_affected());
+    let unsent = query!("DELETE FROM identity.mail_queue WHERE user_id = $1", user.0);
+    count(erased, "mail_queue", unsent.execute(&mut **tx).await?.rows_affected());
     let letters = query!("DELETE FROM identity.lock_letters WHERE user_id = $1", user.0);
     count(erased, "lock_letters", letters.execute(&mut **tx).await?.rows_affected());
     Ok(())

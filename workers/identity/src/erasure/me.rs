@@ -17,7 +17,7 @@ pub async fn erase_me(app: App, call: Call, _req: EraseMe) -> Outcome<EraseMe> {
     let id = begin(&mut tx, &app, caller.user, "user_request").await?;
     let erasure = show(&mut tx, id).await?.ok_or(IdentityRefusal::UserNotFound)?;
     let erasure = tx.commit(erasure).await?;
-    revocation::tell_all_of(&app, caller.user).await?;
+    revocation::tell(&app, caller.user).await?;
     tracing::info!(user = %caller.user, erasure = %id, "a person is being forgotten");
     Ok(erasure)
 }

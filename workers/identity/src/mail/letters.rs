@@ -3,6 +3,8 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::settings::Settings;
+
 /// One letter.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Letter {
@@ -37,11 +39,17 @@ impl Language {
     }
 }
 
-/// A link that sets a password, for a person, and its token, for who calls the API.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Link<'a> {
-    pub url: &'a str,
-    pub token: &'a str,
+/// A link for a person, and its token, for who calls the API.
+pub(crate) struct Link {
+    pub url: String,
+    pub token: String,
+}
+
+impl Link {
+    /// To a page of the site, with the token in the fragment, which no server logs.
+    pub fn to(settings: &Settings, page: &str, token: String) -> Link {
+        Link { url: format!("{}{page}#token={token}", settings.public_url), token }
+    }
 }
 
 impl Letter {
@@ -67,7 +75,7 @@ impl Letter {
     }
 
     /// The link that sets a new password, for who forgot theirs.
-    pub fn password_reset(to: &str, language: Language, link: Link, minutes: i64) -> Letter {
+    pub fn password_reset(to: &str, language: Language, link: &Link, minutes: i64) -> Letter {
         language.write(
             to,
             (
@@ -76,7 +84,7 @@ impl Letter {
                     &format!(
                         "Somebody, probably you, asked for a new password. This link is good once, for {minutes} minutes:"
                     ),
-                    link.url,
+                    &link.url,
                     &format!("If you use the API, this is the token:\n{}", link.token),
                     "If it was not you, ignore this letter: your password stays as it is.",
                 ],
@@ -85,7 +93,7 @@ impl Letter {
                 "새 비밀번호를 설정해 주세요",
                 &[
                     &format!("비밀번호 재설정 요청을 받았습니다. 아래 링크는 {minutes}분 동안 한 번만 사용할 수 있습니다."),
-                    link.url,
+                    &link.url,
                     &format!("API를 사용하신다면 다음 토큰을 쓰세요:\n{}", link.token),
                     "본인이 요청하지 않았다면 이 메일을 무시해 주세요. 비밀번호는 바뀌지 않습니다.",
                 ],
@@ -185,7 +193,7 @@ impl Letter {
 
 impl Letter {
     /// The link that sets a new password, which an admin asked for.
-    pub fn admin_reset(to: &str, language: Language, link: Link, minutes: i64) -> Letter {
+    pub fn admin_reset(to: &str, language: Language, link: &Link, minutes: i64) -> Letter {
         language.write(
             to,
             (
@@ -194,7 +202,7 @@ impl Letter {
                     &format!(
                         "An administrator asks you to set a new password. This link is good once, for {minutes} minutes:"
                     ),
-                    link.url,
+                    &link.url,
                     &format!("If you use the API, this is the token:\n{}", link.token),
                 ],
             ),
@@ -204,7 +212,7 @@ impl Letter {
                     &format!(
                         "관리자가 비밀번호 재설정을 요청했습니다. 아래 링크는 {minutes}분 동안 한 번만 사용할 수 있습니다."
                     ),
-                    link.url,
+                    &link.url,
                     &format!("API를 사용하신다면 다음 토큰을 쓰세요:\n{}", link.token),
                 ],
             ),
@@ -212,22 +220,23 @@ impl Letter {
     }
 
     /// An account was made for somebody: the link sets its first password.
-    pub fn invitation(to: &str, language: Language, link: Link, hours: i64) -> Letter {
+    pub fn invitation(to: &str, language: Language, link: &Link, until: DateTime<Utc>) -> Letter {
+        let until = until.format("%Y-%m-%d %H:%M UTC");
         language.write(
             to,
             (
                 "An account was made for you",
                 &[
-                    &format!("Choose a password and sign in. This link is good once, for {hours} hours:"),
-                    link.url,
+                    &format!("Choose a password and sign in. This link is good once, until {until}:"),
+                    &link.url,
                     &format!("If you use the API, this is the token:\n{}", link.token),
                 ],
             ),
             (
                 "계정이 만들어졌습니다",
                 &[
-                    &format!("비밀번호를 정하고 로그인해 주세요. 아래 링크는 {hours}시간 동안 한 번만 사용할 수 있습니다."),
-                    link.url,
+                    &format!("비밀번호를 정하고 로그인해 주세요. 아래 링크는 {until}까지 한 번만 사용할 수 있습니다."),
+                    &link.url,
                     &format!("API를 사용하신다면 다음 토큰을 쓰세요:\n{}", link.token),
                 ],
             ),
@@ -301,7 +310,7 @@ impl Letter {
 
     /// A sign-in from where there was none before. `device` is what identity made of it, never the client's own words;
     /// the link ends the new session.
-    pub fn new_sign_in(to: &str, language: Language, at: DateTime<Utc>, device: &str, link: Link) -> Letter {
+    pub fn new_sign_in(to: &str, language: Language, at: DateTime<Utc>, device: &str, link: &Link) -> Letter {
         let at = at.format("%Y-%m-%d %H:%M UTC");
         language.write(
             to,
@@ -310,7 +319,7 @@ impl Letter {
                 &[
                     &format!("Your account was signed in to from somewhere new.\nWhen: {at}\nFrom: {device}"),
                     "If it was you, there is nothing to do. If not, end that session here and change your password:",
-                    link.url,
+                    &link.url,
                     &format!("If you use the API, this is the token:\n{}", link.token),
                 ],
             ),
@@ -319,7 +328,7 @@ impl Letter {
                 &[
                     &format!("새로운 환경에서 계정에 로그인했습니다.\n시각: {at}\n기기: {device}"),
                     "본인이라면 아무것도 하지 않으셔도 됩니다. 아니라면 아래에서 그 세션을 종료하고 비밀번호를 변경해 주세요.",
-                    link.url,
+                    &link.url,
                     &format!("API를 사용하신다면 다음 토큰을 쓰세요:\n{}", link.token),
                 ],
             ),
@@ -333,13 +342,14 @@ mod tests {
 
     fn all(language: Language) -> Vec<Letter> {
         let to = "alice@example.org";
-        let link = Link { url: "https://lectern.example/password/reset#token=t0k3n", token: "t0k3n" };
+        let url = "https://lectern.example/password/reset#token=t0k3n".to_owned();
+        let link = &Link { url, token: "t0k3n".to_owned() };
         let at = DateTime::from_timestamp(1_795_000_000, 0).unwrap();
         vec![
             Letter::verification(to, language, "482913", 10),
             Letter::password_reset(to, language, link, 30),
             Letter::admin_reset(to, language, link, 30),
-            Letter::invitation(to, language, link, 72),
+            Letter::invitation(to, language, link, at),
             Letter::password_changed(to, language),
             Letter::reuse_detected(to, language),
             Letter::credential_changed(to, language, "totp", "added"),

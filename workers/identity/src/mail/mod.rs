@@ -11,8 +11,10 @@ use std::time::Duration;
 use anyhow::Context;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use lectern_core::Tx;
+use lectern_subjects::id::UserId;
 use serde::Serialize;
 use sqlx::query;
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::app::{App, Fault};
@@ -20,6 +22,8 @@ pub(crate) use crate::mail::letters::Letter;
 use crate::mail::smtp::{NotSent, Smtp};
 use crate::settings::Settings;
 
+/// Letters that a process hands over at once: one that the mail server takes its time for holds up no other.
+const AT_ONCE: usize = 8;
 /// How often the queue is looked at.
 pub(crate) const PACE: Duration = Duration::from_millis(250);
 /// A letter that could not be delivered waits 2 s, 4 s, 8 s and so on, at most this long.
@@ -62,14 +66,15 @@ struct Due {
     created_at: DateTime<Utc>,
 }
 
-/// Queues a letter.
-pub(crate) async fn queue(tx: &mut Tx, app: &App, letter: &Letter) -> Result<(), Fault> {
+/// Queues a letter to a user, or about them: it is deleted with the person.
+pub(crate) async fn queue(tx: &mut Tx, app: &App, user: UserId, letter: &Letter) -> Result<(), Fault> {
     let id = app.clock().new_id();
     let sealed = app.vault().seal(&place(id), &serde_json::to_vec(letter)?).map_err(Fault::Broken)?;
     let now = tx.now();
     query!(
-        "INSERT INTO identity.mail_queue (id, sealed, created_at, due_at) VALUES ($1, $2, $3, $3)",
+        "INSERT INTO identity.mail_queue (id, user_id, sealed, created_at, due_at) VALUES ($1, $2, $3, $4, $4)",
         id,
+        user.0,
         sealed,
         now
     )
@@ -81,11 +86,27 @@ pub(crate) async fn queue(tx: &mut Tx, app: &App, letter: &Letter) -> Result<(),
 /// Delivers what is due. Where letters can't go anywhere they wait.
 pub async fn deliver(app: App) -> anyhow::Result<()> {
     let Some(post) = app.post() else { return Ok(()) };
-    while let Some(due) = take(&app).await? {
-        // what keeps this one may keep the next: the round ends, so that a process that stops need not wait
-        if !deliver_one(&app, post, due).await? {
-            break;
+    let mut under_way = JoinSet::new();
+    let mut pausing = false;
+    loop {
+        while !pausing && under_way.len() < AT_ONCE {
+            match take(&app).await {
+                Ok(Some(due)) => under_way.spawn(deliver_one(app.clone(), due)),
+                Ok(None) => break,
+                Err(error) => {
+                    // what is half handed over is finished first, or it would be handed over twice
+                    while under_way.join_next().await.is_some() {}
+                    return Err(error.into());
+                }
+            };
         }
+        // whoever is slow is waited for, and others are looked for meanwhile
+        pausing = match tokio::time::timeout(PACE, under_way.join_next()).await {
+            Ok(None) => break,
+            // what keeps this one may keep the next
+            Ok(Some(went_well)) => !went_well??,
+            Err(_) => false,
+        };
     }
     if let Post::Server(smtp) = post {
         smtp.rest().await;
@@ -110,8 +131,8 @@ async fn take(app: &App) -> Result<Option<Due>, sqlx::Error> {
 }
 
 /// Whether it went well.
-async fn deliver_one(app: &App, post: &Post, due: Due) -> anyhow::Result<bool> {
-    let handed_over = tokio::time::timeout(HAND_OVER, hand_over(app, post, &due)).await;
+async fn deliver_one(app: App, due: Due) -> anyhow::Result<bool> {
+    let handed_over = tokio::time::timeout(HAND_OVER, hand_over(&app, &due)).await;
     let handed_over = handed_over.unwrap_or_else(|_| Err(NotSent::Yet("it took too long".to_owned())));
     let now = app.now();
     let (status, reason, is_over) = match handed_over {
@@ -141,13 +162,14 @@ async fn deliver_one(app: &App, post: &Post, due: Due) -> anyhow::Result<bool> {
     Ok(delivered)
 }
 
-async fn hand_over(app: &App, post: &Post, due: &Due) -> Result<(), NotSent> {
+async fn hand_over(app: &App, due: &Due) -> Result<(), NotSent> {
     let yet = |error: anyhow::Error| NotSent::Yet(format!("{error:#}"));
     let plain = app.vault().open(&place(due.id), &due.sealed).map_err(yet)?;
     let letter: Letter = serde_json::from_slice(&plain).map_err(|error| yet(error.into()))?;
-    match post {
-        Post::Server(smtp) => smtp.send(&letter, due.id, due.created_at).await,
-        Post::File(path) => append(path.clone(), &letter, due.created_at).await.map_err(yet),
+    match app.post() {
+        None => Err(NotSent::Yet("letters can't go anywhere".to_owned())),
+        Some(Post::Server(smtp)) => smtp.send(&letter, due.id, due.created_at).await,
+        Some(Post::File(path)) => append(path.clone(), &letter, due.created_at).await.map_err(yet),
     }
 }
 

@@ -1,6 +1,7 @@
-//! Letters by SMTP, over one connection that is kept while there is something to send.
+//! Letters by SMTP, over connections that are kept while there is something to send: one per letter under way.
 
 use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, anyhow};
@@ -13,7 +14,6 @@ use lettre::transport::smtp::Error;
 use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
-use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use crate::mail::letters::Letter;
@@ -135,11 +135,11 @@ fn authority(env: &Env) -> Result<Option<Certificate>, ConfigError> {
     Certificate::from_pem(&pem).map(Some).map_err(|error| wrong(&error))
 }
 
-/// A mail server, and the connection to it.
+/// A mail server, and the connections to it.
 pub(crate) struct Smtp {
     settings: SmtpSettings,
-    /// Empty while a letter is under way, and after anything went wrong.
-    open: Mutex<Option<Open>>,
+    /// Those that no letter is under way on. One on which anything went wrong is none any more.
+    idle: Mutex<Vec<Open>>,
 }
 
 struct Open {
@@ -159,15 +159,14 @@ pub(crate) enum NotSent {
 impl Smtp {
     /// A server that is not connected to yet.
     pub fn new(settings: SmtpSettings) -> Smtp {
-        Smtp { settings, open: Mutex::default() }
+        Smtp { settings, idle: Mutex::default() }
     }
 
     /// Hands over one letter.
     pub async fn send(&self, letter: &Letter, id: Uuid, written: DateTime<Utc>) -> Result<(), NotSent> {
         let message = message(&self.settings.from, letter, id, written);
         let message = message.map_err(|error| NotSent::Refused(format!("{error:#}")))?;
-        let mut slot = self.open.lock().await;
-        let mut kept = slot.take().map(|open| open.connection);
+        let mut kept = self.idle().pop().map(|open| open.connection);
         if let Some(connection) = &mut kept
             && !connection.test_connected().await
         {
@@ -180,7 +179,7 @@ impl Smtp {
         };
         match connection.send(message.envelope(), &message.formatted()).await {
             Ok(_) => {
-                *slot = Some(Open { connection, used: Instant::now() });
+                self.idle().push(Open { connection, used: Instant::now() });
                 Ok(())
             }
             Err(error) if error.is_permanent() => Err(NotSent::Refused(outline("sending", &error))),
@@ -188,12 +187,16 @@ impl Smtp {
         }
     }
 
-    /// Hangs up when nothing was sent for a while.
+    /// Hangs up where nothing was sent for a while.
     pub async fn rest(&self) {
-        let mut slot = self.open.lock().await;
-        if let Some(mut idle) = slot.take_if(|open| open.used.elapsed() > IDLE) {
+        let old: Vec<Open> = self.idle().extract_if(.., |open| open.used.elapsed() > IDLE).collect();
+        for mut idle in old {
             idle.connection.abort().await;
         }
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Open>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn connect(&self) -> Result<AsyncSmtpConnection, Error> {

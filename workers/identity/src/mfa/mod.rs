@@ -10,6 +10,7 @@ pub(crate) mod relying_party;
 pub(crate) mod step_up;
 pub(crate) mod totp;
 
+use lectern_core::call::Caller;
 use lectern_core::{Call, Tx};
 use lectern_subjects::id::UserId;
 use lectern_subjects::identity::{IdentityRefusal, UserCredentialChanged};
@@ -54,6 +55,19 @@ pub(crate) async fn asked_of(tx: &mut Tx, app: &App, user: UserId) -> Result<Opt
     let mut kinds = kinds(&mut **tx, user).await?;
     kinds.retain(|kind| kind != "passkey" || app.settings().relying_party.is_some());
     Ok(kinds.iter().any(|kind| kind == "totp").then_some(kinds))
+}
+
+/// How the caller's session was proved so far (RFC 8176), its row locked.
+///
+/// # Errors
+/// USER_1201.
+pub(crate) async fn amr(tx: &mut Tx, caller: &Caller) -> Result<Vec<String>, Fault> {
+    let amr = query_scalar!(
+        "SELECT amr FROM identity.auth_sessions WHERE sid = $1 AND user_id = $2 FOR UPDATE",
+        caller.sid.0,
+        caller.user.0
+    );
+    Ok(amr.fetch_optional(&mut **tx).await?.ok_or(IdentityRefusal::SessionNotFound)?)
 }
 
 /// The answer to a right password that is not enough: what to come back with. The sign-in waits five minutes.
@@ -172,7 +186,7 @@ pub(crate) async fn changed(
     tx.announce(&fact, version).await?;
     tx.audit("user.credential_changed", Some(user), json!({ "kind": kind, "action": action })).await?;
     let language = account::language(tx, user).await?;
-    mail::queue(tx, app, &Letter::credential_changed(email, language, kind, action)).await
+    mail::queue(tx, app, user, &Letter::credential_changed(email, language, kind, action)).await
 }
 
 /// An authenticator app's secret as others of its kind expect it: SHA-1, six digits, 30 s, one step of skew.

@@ -15,7 +15,7 @@ use crate::app::{App, Fault};
 use crate::mfa::challenges::{self, Asked, Kind};
 use crate::mfa::passkeys::relying_party;
 use crate::mfa::{self, invalid};
-use crate::sign_in::address_limit::{self, Purpose};
+use crate::sign_in::address_limit::{self, Action};
 use crate::sign_in::known_device;
 use crate::sign_in::suspicion::{self, Activity};
 use crate::sign_in::{self, Account, Proved};
@@ -43,7 +43,7 @@ pub async fn verify(app: App, call: Call, req: SignInWithPasskey) -> Outcome<Sig
 }
 
 async fn sign_in(app: &App, call: &Call, req: SignInWithPasskey) -> Result<TokenPair, Fault> {
-    address_limit::take(app, call, Purpose::SignIn).await?;
+    address_limit::take(app, call, Action::SignIn).await?;
     let device_token = req.device_token.clone();
     let (mut tx, account) = prove(app, call, req).await?;
     if let Some(refused) = account.refusal(app) {

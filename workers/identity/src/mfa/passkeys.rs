@@ -35,6 +35,7 @@ pub async fn start(app: App, call: Call, _req: StartPasskey) -> Outcome<StartPas
     let relying_party = relying_party(&app)?;
     let caller = step_up::recently(&app, &call)?;
     let mut tx = app.begin_patiently(&call).await?;
+    step_up::by_a_factor(&mut tx, &app, caller).await?;
     let user =
         query!("SELECT email, name FROM identity.users WHERE id = $1 AND status <> 'deleted'", caller.user.0)
             .fetch_optional(&mut *tx)
@@ -73,6 +74,7 @@ pub async fn add(app: App, call: Call, req: AddPasskey) -> Outcome<AddPasskey> {
     let response: RegisterPublicKeyCredential = serde_json::from_value(req.credential)
         .map_err(|_| invalid("/credential", "not the JSON of a new public-key credential"))?;
     let mut tx = app.begin_patiently(&call).await?;
+    step_up::by_a_factor(&mut tx, &app, caller).await?;
     let now = tx.now();
     let asked = challenges::take(&mut tx, &app, Kind::PasskeyNew, &req.challenge).await?;
     let asked = asked.filter(|asked| asked.user == Some(caller.user)).ok_or(IdentityRefusal::CodeExpired)?;
@@ -151,6 +153,7 @@ pub async fn remove(app: App, call: Call, req: RemovePasskey) -> Outcome<RemoveP
     relying_party(&app)?;
     let caller = step_up::recently(&app, &call)?;
     let mut tx = app.begin_patiently(&call).await?;
+    step_up::by_a_factor(&mut tx, &app, caller).await?;
     // the row's lock: of two passkeys that are removed at once, one stays where one has to
     let account = sign_in::account(&mut tx, caller.user).await?.ok_or(IdentityRefusal::UserNotFound)?;
     let removed = query_scalar!(

@@ -40,14 +40,14 @@ pub async fn reauthenticate(app: App, call: Call, req: Reauthenticate) -> Outcom
 async fn by_password(app: &App, call: &Call, password: &str) -> Result<TokenPair, Fault> {
     let caller = call.user()?;
     let known = query!(
-        "SELECT email, password_hash FROM identity.users WHERE id = $1 AND status <> 'deleted'",
+        "SELECT password_hash FROM identity.users WHERE id = $1 AND status <> 'deleted'",
         caller.user.0
     )
     .fetch_optional(app.pool())
     .await?
     .ok_or(IdentityRefusal::UserNotFound)?;
-    // the same counter as at sign-in: a stolen token is no way around it
-    let place = attempts::take(app, call, attempts::account(app, &known.email)).await?;
+    // the same counter as at a change of password: a stolen token gets five looks
+    let place = attempts::take(app, call, attempts::signed_in(app, caller.user)).await?;
     let verdict = app.hashing().verify(password, known.password_hash.as_deref(), app.time_left(call)).await;
     let renewed = match verdict {
         Ok(Verdict::Wrong) => {
@@ -140,19 +140,12 @@ async fn renew(
     if let Some((refusal, _)) = account.refusal(app) {
         return Err(refusal.into());
     }
-    let before = query!(
-        "SELECT amr FROM identity.auth_sessions WHERE sid = $1 AND user_id = $2 FOR UPDATE",
-        sid.0,
-        caller.user.0
-    )
-    .fetch_optional(&mut *tx)
-    .await?
-    .ok_or(IdentityRefusal::SessionNotFound)?;
+    let before = mfa::amr(&mut tx, caller).await?;
     query!(
         "UPDATE identity.auth_sessions SET auth_time = $2, amr = $3 WHERE sid = $1",
         sid.0,
         now,
-        &together(before.amr, amr)
+        &together(before, amr)
     )
     .execute(&mut *tx)
     .await?;
@@ -164,7 +157,7 @@ async fn renew(
 }
 
 /// Methods of before and now; a password and a code are two factors.
-fn together(mut amr: Vec<String>, now: &[&str]) -> Vec<String> {
+pub(crate) fn together(mut amr: Vec<String>, now: &[&str]) -> Vec<String> {
     let has = |amr: &[String], method: &str| amr.iter().any(|one| one == method);
     for method in now {
         if !has(&amr, method) {

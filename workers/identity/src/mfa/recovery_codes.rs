@@ -20,6 +20,7 @@ pub async fn make(app: App, call: Call, _req: MakeRecoveryCodes) -> Outcome<Make
     mfa::is_on(&app)?;
     let caller = step_up::recently(&app, &call)?;
     let mut tx = app.begin_patiently(&call).await?;
+    step_up::by_a_factor(&mut tx, &app, caller).await?;
     let now = tx.now();
     let account = sign_in::account(&mut tx, caller.user).await?.ok_or(IdentityRefusal::UserNotFound)?;
     let replaced =

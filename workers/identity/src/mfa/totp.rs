@@ -7,6 +7,7 @@ use sqlx::{query, query_scalar};
 use uuid::Uuid;
 
 use crate::app::{App, Fault};
+use crate::mfa::reauthenticate::together;
 use crate::mfa::step_up;
 use crate::{mfa, sign_in};
 
@@ -19,6 +20,7 @@ pub async fn start(app: App, call: Call, _req: StartTotp) -> Outcome<StartTotp> 
     let caller = step_up::recently(&app, &call)?;
     let secret = app.vault().random::<20>().map_err(Fault::Broken)?;
     let mut tx = app.begin_patiently(&call).await?;
+    step_up::by_a_factor(&mut tx, &app, caller).await?;
     let now = tx.now();
     let account = sign_in::account(&mut tx, caller.user).await?.ok_or(IdentityRefusal::UserNotFound)?;
     let id: Uuid = app.clock().new_id();
@@ -45,11 +47,13 @@ pub async fn start(app: App, call: Call, _req: StartTotp) -> Outcome<StartTotp> 
     Ok(tx.commit(TotpSecret { secret: totp.secret().to_base32(), otpauth_url }).await?)
 }
 
-/// Takes the first code: from now on one is asked for at sign-in. The step of this one is used.
+/// Takes the first code: from now on one is asked for at sign-in. The step of this one is used, and the session was proved by
+/// it.
 pub async fn confirm(app: App, call: Call, req: ConfirmTotp) -> Outcome<ConfirmTotp> {
     mfa::is_on(&app)?;
     let caller = step_up::recently(&app, &call)?;
     let mut tx = app.begin_patiently(&call).await?;
+    step_up::by_a_factor(&mut tx, &app, caller).await?;
     let now = tx.now();
     let account = sign_in::account(&mut tx, caller.user).await?.ok_or(IdentityRefusal::UserNotFound)?;
     let waiting = query!(
@@ -82,6 +86,11 @@ pub async fn confirm(app: App, call: Call, req: ConfirmTotp) -> Outcome<ConfirmT
     )
     .execute(&mut *tx)
     .await?;
+    // a code was shown: the session may go on to what asks for a factor
+    let (sid, amr) = (caller.sid, mfa::amr(&mut tx, caller).await?);
+    query!("UPDATE identity.auth_sessions SET amr = $2 WHERE sid = $1", sid.0, &together(amr, &["otp"]))
+        .execute(&mut *tx)
+        .await?;
     let action = if replaced > 0 { "replaced" } else { "added" };
     mfa::changed(&mut tx, &app, caller.user, &account.email, "totp", action).await?;
     let message = "The authenticator app is asked for at sign-in from now on".to_owned();
@@ -95,6 +104,7 @@ pub async fn remove(app: App, call: Call, _req: RemoveTotp) -> Outcome<RemoveTot
     mfa::is_on(&app)?;
     let caller = step_up::recently(&app, &call)?;
     let mut tx = app.begin_patiently(&call).await?;
+    step_up::by_a_factor(&mut tx, &app, caller).await?;
     let account = sign_in::account(&mut tx, caller.user).await?.ok_or(IdentityRefusal::UserNotFound)?;
     let removed = query_scalar!(
         "DELETE FROM identity.credentials WHERE user_id = $1 AND kind IN ('totp', 'recovery') RETURNING kind",

@@ -12,7 +12,7 @@ use crate::password::new_password::{self, By, Owner};
 use crate::session::{self, Reason};
 use crate::session::{login_history, revocation};
 use crate::sign_in::attempts::{self, Place};
-use crate::sign_in::suspicion;
+use crate::sign_in::suspicion::{self, Activity};
 
 /// What trying the present password came to.
 enum Tried {
@@ -21,12 +21,13 @@ enum Tried {
     Wrong,
 }
 
-/// Changes the password and ends every session but the caller's. A wrong present password counts as a wrong sign-in.
+/// Changes the password and ends every session but the caller's. Wrong present passwords are counted by
+/// themselves, five like at sign-in: a stranger who locks the sign-in does not keep the owner from this.
 pub async fn password_change(app: App, call: Call, req: ChangePassword) -> Outcome<ChangePassword> {
     let caller = step_up::recently(&app, &call)?;
     let owner = owner(&app, &call, caller).await?;
     new_password::check(&app, &owner, &req.new_password)?;
-    let place = attempts::take(&app, &call, attempts::account(&app, &owner.email)).await?;
+    let place = attempts::take(&app, &call, attempts::signed_in(&app, caller.user)).await?;
     let ended = match change(&app, &call, caller, &place, &req).await {
         Ok(Tried::Changed(ended)) => ended,
         Ok(Tried::Wrong) => return Err(wrong(&app, &call, place, caller).await?),
@@ -36,7 +37,7 @@ pub async fn password_change(app: App, call: Call, req: ChangePassword) -> Outco
         }
     };
     tracing::info!(user = %caller.user, sessions = ended.len(), "a password was changed");
-    revocation::tell(&app, &ended).await?;
+    revocation::tell(&app, caller.user).await?;
     Ok(Message { message: "Password changed; every other session is ended".to_owned() })
 }
 
@@ -80,12 +81,13 @@ async fn wrong(app: &App, call: &Call, place: Place, caller: &Caller) -> Result<
     let (user, reason) = (Some(caller.user), Some("invalid_password"));
     login_history::record(&mut tx, app, &call.client, LoginAction::Login, user, reason).await?;
     if locked {
-        suspicion::locked(&mut tx, app, &call.client, caller.user, false).await?;
+        // somebody who has a token guesses at the password
+        suspicion::raise(&mut tx, app, &call.client, Activity::Lockout, caller.user).await?;
     }
     tx.commit_followed().await?;
     if locked {
         metrics::counter!("user_account_lockouts_total").increment(1);
-        tracing::warn!(user = %caller.user, "an account is locked: too many wrong passwords at a change");
+        tracing::warn!(user = %caller.user, "no further try: too many wrong passwords at a change");
     }
     Ok(IdentityRefusal::InvalidCredentials.into())
 }

@@ -13,8 +13,8 @@ use uuid::Uuid;
 
 use crate::account;
 use crate::app::{App, Fault, into_error};
-use crate::password::reset_links::{self, Addressee, Occasion};
-use crate::sign_in::address_limit::{self, Purpose};
+use crate::password::reset_links::{self, Addressee, Occasion, Sent};
+use crate::sign_in::address_limit::{self, Action};
 
 /// How often the sweep looks.
 pub(crate) const PACE: Duration = Duration::from_millis(250);
@@ -29,7 +29,7 @@ struct Asked {
 
 /// Promises a link, should somebody have the address.
 pub async fn password_forgot(app: App, call: Call, req: ForgotPassword) -> Outcome<ForgotPassword> {
-    address_limit::take(&app, &call, Purpose::Forgot).await?;
+    address_limit::take(&app, &call, Action::Forgot).await?;
     let id: Uuid = app.new_id();
     let asked = Asked {
         email: account::normal(&req.email),
@@ -83,7 +83,8 @@ async fn keep_one(app: &App) -> Result<bool, Fault> {
             .fetch_optional(&mut *tx)
             .await?;
             if let Some(owner) = owner
-                && !reset_links::send(&mut tx, app, &owner, Occasion::Forgotten).await?
+                && let Sent::NotBefore(_) =
+                    reset_links::send(&mut tx, app, &owner, Occasion::Forgotten).await?
             {
                 tracing::warn!(user = %owner.id, "no further password link this hour");
             }

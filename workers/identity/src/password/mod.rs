@@ -34,20 +34,20 @@ static COMMON: LazyLock<HashSet<&str>> = LazyLock::new(|| include_str!("common.t
 
 /// Which rules hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Profile {
+pub(crate) enum Rules {
     /// Seed 001's: upper and lower case, a digit, a symbol.
     Seed,
     /// Any characters.
     Nist,
 }
 
-impl FromStr for Profile {
+impl FromStr for Rules {
     type Err = &'static str;
 
-    fn from_str(text: &str) -> Result<Profile, &'static str> {
+    fn from_str(text: &str) -> Result<Rules, &'static str> {
         match text {
-            "seed" => Ok(Profile::Seed),
-            "nist" => Ok(Profile::Nist),
+            "seed" => Ok(Rules::Seed),
+            "nist" => Ok(Rules::Nist),
             _ => Err("no such profile"),
         }
     }
@@ -58,7 +58,7 @@ impl FromStr for Profile {
 /// # Errors
 /// USER_1103, whose details name every rule that is missed.
 pub(crate) fn check(
-    profile: Profile,
+    profile: Rules,
     pointer: &str,
     password: &str,
     email: &str,
@@ -68,8 +68,8 @@ pub(crate) fn check(
     if missed.is_empty() { Ok(()) } else { Err(IdentityRefusal::WeakPassword.because(Value::Array(missed))) }
 }
 
-fn missed_rules(profile: Profile, pointer: &str, password: &str, email: &str, name: &str) -> Vec<Value> {
-    let has = |test: fn(char) -> bool| profile == Profile::Nist || password.chars().any(test);
+fn missed_rules(profile: Rules, pointer: &str, password: &str, email: &str, name: &str) -> Vec<Value> {
+    let has = |test: fn(char) -> bool| profile == Rules::Nist || password.chars().any(test);
     let chars = password.chars().count();
     let rules = [
         ("length", "at least 8 characters", chars >= MIN_CHARS),
@@ -128,10 +128,10 @@ mod tests {
     use super::*;
 
     fn missed(password: &str) -> Vec<String> {
-        missed_by(Profile::Seed, password)
+        missed_by(Rules::Seed, password)
     }
 
-    fn missed_by(profile: Profile, password: &str) -> Vec<String> {
+    fn missed_by(profile: Rules, password: &str) -> Vec<String> {
         missed_rules(profile, "/password", password, "alice.kim@example.org", "Alice Kim")
             .iter()
             .map(|rule| rule["rule"].as_str().unwrap().to_owned())
@@ -162,13 +162,13 @@ mod tests {
     #[test]
     fn c9_profile_nist_asks_for_length_and_for_nothing_that_everyone_guesses() {
         for good in ["correct horse battery", "사과나무아래에서", "zqxwvkjy", "90418263"] {
-            assert_eq!(missed_by(Profile::Nist, good), Vec::<String>::new(), "{good}");
+            assert_eq!(missed_by(Rules::Nist, good), Vec::<String>::new(), "{good}");
         }
-        assert_eq!(missed_by(Profile::Nist, "zqxwvkj"), ["length"]);
-        assert_eq!(missed_by(Profile::Nist, "password123"), ["common"]);
-        assert_eq!(missed_by(Profile::Nist, "alice wonders"), ["context"]);
-        assert_eq!(missed_by(Profile::Nist, &"xq".repeat(65)), ["max_length"]);
-        assert_eq!(missed_by(Profile::Nist, "good\0 words"), ["nul"]);
+        assert_eq!(missed_by(Rules::Nist, "zqxwvkj"), ["length"]);
+        assert_eq!(missed_by(Rules::Nist, "password123"), ["common"]);
+        assert_eq!(missed_by(Rules::Nist, "alice wonders"), ["context"]);
+        assert_eq!(missed_by(Rules::Nist, &"xq".repeat(65)), ["max_length"]);
+        assert_eq!(missed_by(Rules::Nist, "good\0 words"), ["nul"]);
     }
 
     #[test]

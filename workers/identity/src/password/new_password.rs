@@ -116,7 +116,8 @@ pub(crate) async fn put(tx: &mut Tx, app: &App, owner: &Owner, hash: &str, by: B
     tx.set_actor(Some(owner.id));
     tx.announce(&UserPasswordChanged { user_id: owner.id, by: by.name().to_owned() }, version).await?;
     tx.audit("user.password_changed", Some(owner.id), json!({ "by": by.name() })).await?;
-    mail::queue(tx, app, &Letter::password_changed(&owner.email, Language::of(&owner.locale))).await?;
+    mail::queue(tx, app, owner.id, &Letter::password_changed(&owner.email, Language::of(&owner.locale)))
+        .await?;
     Ok(true)
 }
 

@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, Utc};
 use lectern_core::{Call, Outcome};
-use lectern_subjects::id::{AuthSessionId, UserId};
+use lectern_subjects::id::UserId;
 use lectern_subjects::identity::{IdentityRefusal, Message, ResetPassword, UserEmailVerified};
 use ring::digest::Digest;
 use serde_json::json;
@@ -19,8 +19,7 @@ use crate::sign_in::attempts;
 /// What using a link came to.
 struct Done {
     user: UserId,
-    ended: Vec<AuthSessionId>,
-    uv: i64,
+    ended: usize,
 }
 
 /// Sets the password and ends every session. A 503 may come after the fact: the password is set then, and the sessions'
@@ -36,10 +35,9 @@ pub async fn password_reset(app: App, call: Call, req: ResetPassword) -> Outcome
     if let Some(status) = status {
         metrics::counter!("user_password_reset_total", "status" => status).increment(1);
     }
-    let Done { user, ended, uv } = done?;
-    tracing::info!(%user, sessions = ended.len(), "a password was set by a link");
-    revocation::tell(&app, &ended).await?;
-    revocation::tell_claims(&app, user, uv).await?;
+    let Done { user, ended } = done?;
+    tracing::info!(%user, sessions = ended, "a password was set by a link");
+    revocation::tell(&app, user).await?;
     Ok(Message { message: "Password changed; sign in with the new one".to_owned() })
 }
 
@@ -87,8 +85,9 @@ async fn use_up(
 ) -> Result<Option<Done>, Fault> {
     let mut tx = app.begin_patiently(call).await?;
     let now = tx.now();
-    // the counter, then the account, as everybody locks them
-    attempts::clear(&mut tx, attempts::account(app, &owner.email)).await?;
+    // the counters, then the account, as everybody locks them
+    attempts::clear(&mut tx, &[attempts::account(app, &owner.email), attempts::signed_in(app, owner.id)])
+        .await?;
     let email = query_scalar!(
         "SELECT email FROM identity.users WHERE id = $1 AND is_active FOR NO KEY UPDATE",
         owner.id.0
@@ -114,9 +113,9 @@ async fn use_up(
     }
     let live = session::live(&mut tx, owner.id).await?;
     let ended = session::revoke(&mut tx, owner.id, &live, Reason::Password).await?;
-    let uv = revocation::change_claims(&mut tx, owner.id).await?;
+    revocation::change_claims(&mut tx, owner.id).await?;
     tx.commit_followed().await?;
-    Ok(Some(Done { user: owner.id, ended, uv }))
+    Ok(Some(Done { user: owner.id, ended: ended.len() }))
 }
 
 /// Whether this one consumed it.

@@ -14,16 +14,16 @@ use crate::account;
 use crate::app::{App, Fault};
 use crate::mail::letters::{Language, Link};
 use crate::mail::{self, Letter};
+use crate::settings::Settings;
 use crate::vault::Vault;
 
 /// Links of one occasion per account and hour: more would only fill somebody's mailbox.
 const PER_HOUR: i64 = 5;
-/// Where the site lets people choose a password; the token stands in the fragment, which no server logs.
-const PAGE: &str = "/password/reset#token=";
+/// Where the site lets people choose a password.
+const PAGE: &str = "/password/reset";
 
 /// Why somebody gets a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(dead_code, reason = "the requests of staff are not built yet")]
 pub(crate) enum Occasion {
     /// They asked for it.
     Forgotten,
@@ -43,12 +43,21 @@ impl Occasion {
     }
 
     /// How long the link is good.
-    pub fn life(self) -> TimeDelta {
+    pub fn life(self, settings: &Settings) -> TimeDelta {
         match self {
             Occasion::Forgotten | Occasion::Admin => TimeDelta::minutes(30),
-            Occasion::Invited => TimeDelta::hours(72),
+            Occasion::Invited => settings.invitation_life,
         }
     }
+}
+
+/// What sending a link came to.
+#[must_use]
+pub(crate) enum Sent {
+    /// Its letter is queued, and the account has this version.
+    Queued(i64),
+    /// The hour's links are used up; when there is another.
+    NotBefore(DateTime<Utc>),
 }
 
 /// Whom a link goes to.
@@ -58,22 +67,25 @@ pub(crate) struct Addressee {
     pub locale: String,
 }
 
-/// Makes a link, queues its letter and announces it. False when the hour's links are used up. The caller holds the lock
-/// of the user's row, or made it in this transaction.
-pub(crate) async fn send(tx: &mut Tx, app: &App, to: &Addressee, occasion: Occasion) -> Result<bool, Fault> {
-    let now = tx.now();
-    let sent = query_scalar!(
-        r#"SELECT count(*) AS "sent!" FROM identity.password_resets
-           WHERE user_id = $1 AND occasion = $2 AND created_at > $3"#,
+/// Makes a link, queues its letter and announces it. The caller holds the lock of the user's row, or made it in this
+/// transaction.
+pub(crate) async fn send(tx: &mut Tx, app: &App, to: &Addressee, occasion: Occasion) -> Result<Sent, Fault> {
+    let (now, hour) = (tx.now(), TimeDelta::hours(1));
+    // the one that has to be an hour old before there is another
+    let last_but = query_scalar!(
+        "SELECT created_at FROM identity.password_resets WHERE user_id = $1 AND occasion = $2 AND created_at > $3
+         ORDER BY created_at DESC OFFSET $4 LIMIT 1",
         to.id.0,
         occasion.name(),
-        now - TimeDelta::hours(1)
+        now - hour,
+        PER_HOUR - 1
     )
-    .fetch_one(&mut **tx)
+    .fetch_optional(&mut **tx)
     .await?;
-    if sent >= PER_HOUR {
-        return Ok(false);
+    if let Some(sent) = last_but {
+        return Ok(Sent::NotBefore(sent + hour));
     }
+    let until = now + occasion.life(app.settings());
     let token = URL_SAFE_NO_PAD.encode(app.vault().random::<32>().map_err(Fault::Broken)?);
     let stored = hash(&token);
     query!(
@@ -84,24 +96,23 @@ pub(crate) async fn send(tx: &mut Tx, app: &App, to: &Addressee, occasion: Occas
         occasion.name(),
         &address_hash(app.vault(), &to.email),
         now,
-        now + occasion.life()
+        until
     )
     .execute(&mut **tx)
     .await?;
-    let url = format!("{}{PAGE}{token}", app.settings().public_url);
-    let (link, language) = (Link { url: &url, token: &token }, Language::of(&to.locale));
-    let minutes = occasion.life().num_minutes();
+    let (link, language) = (&Link::to(app.settings(), PAGE, token), Language::of(&to.locale));
+    let minutes = (until - now).num_minutes();
     let letter = match occasion {
         Occasion::Forgotten => Letter::password_reset(&to.email, language, link, minutes),
         Occasion::Admin => Letter::admin_reset(&to.email, language, link, minutes),
-        Occasion::Invited => Letter::invitation(&to.email, language, link, occasion.life().num_hours()),
+        Occasion::Invited => Letter::invitation(&to.email, language, link, until),
     };
-    mail::queue(tx, app, &letter).await?;
+    mail::queue(tx, app, to.id, &letter).await?;
     let version = account::next_version(tx, to.id).await?;
     tx.announce(&UserPasswordResetRequested { user_id: to.id }, version).await?;
     let details = json!({ "occasion": occasion.name() });
     tx.audit("user.password_reset_requested", Some(to.id), details).await?;
-    Ok(true)
+    Ok(Sent::Queued(version))
 }
 
 /// A token of 256 random bits as it is stored; no salt or key is needed for something that can't be guessed (J5).

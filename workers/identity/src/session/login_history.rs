@@ -9,7 +9,7 @@ use sqlx::query;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::pages::{self, Place};
+use crate::pages::{self, Cursor};
 
 /// Writes down a sign-in or sign-out, and why it failed if it did. `user` is none for a guess at an address that nobody has.
 pub(crate) async fn record(
@@ -47,7 +47,7 @@ struct Row {
 /// Shows the caller their sign-ins and sign-outs.
 pub async fn login_history(app: App, call: Call, req: ListLoginHistory) -> Outcome<ListLoginHistory> {
     let caller = call.user()?;
-    let (limit, below) = (pages::limit(req.limit), Place::below(req.cursor.as_deref())?);
+    let (limit, below) = (pages::limit(req.limit), Cursor::below(req.cursor.as_deref())?);
     let mut connection = app.connect_patiently(&call).await?;
     let rows = query!(
         r#"SELECT id, created_at, action AS "action: LoginAction", success, failure_reason, ip, user_agent
@@ -75,7 +75,7 @@ pub async fn login_history(app: App, call: Call, req: ListLoginHistory) -> Outco
             },
         })
         .collect();
-    let place = |row: &Row| Place { at: row.record.timestamp, id: row.id }.write();
+    let place = |row: &Row| Cursor { at: row.record.timestamp, id: row.id }.write();
     let page = Page::from_rows(rows, limit as usize, place);
     let items = page.items.into_iter().map(|row| row.record).collect();
     Ok(Page { items, next_cursor: page.next_cursor })

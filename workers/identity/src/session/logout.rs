@@ -21,12 +21,8 @@ pub async fn logout(app: App, call: Call, req: Logout) -> Outcome<Logout> {
         known_device::forget_all(&mut tx, caller.user).await?;
     }
     let ended = sign_out(&mut tx, &app, &call, caller.user, &sids, caller.sid).await?;
-    let mut untold = session::untold(&mut tx, caller.user).await?;
     let message = tx.commit(Message { message: "Successfully logged out".to_owned() }).await?;
-    if !untold.contains(&caller.sid) {
-        untold.push(caller.sid);
-    }
-    revocation::tell(&app, &untold).await?;
+    revocation::tell(&app, caller.user).await?;
     tracing::info!(user = %caller.user, sessions = ended.len(), "signed out");
     Ok(message)
 }

@@ -190,17 +190,6 @@ pub(crate) async fn revoke(
     Ok(ended)
 }
 
-/// A user's ended sessions that the bucket may not know yet: those of this transaction, and those of one before that was
-/// answered with 503. Who repeats a request tells these too.
-pub(crate) async fn untold(tx: &mut Tx, user: UserId) -> Result<Vec<AuthSessionId>, Fault> {
-    let untold = query_scalar!(
-        r#"SELECT s.sid AS "sid: AuthSessionId" FROM identity.auth_sessions s
-           JOIN identity.pending_revocations p ON p.sid = s.sid WHERE s.user_id = $1"#,
-        user.0
-    );
-    Ok(untold.fetch_all(&mut **tx).await?)
-}
-
 async fn remember_to_tell(tx: &mut Tx, sid: AuthSessionId, now: DateTime<Utc>) -> Result<(), sqlx::Error> {
     query!(
         "INSERT INTO identity.pending_revocations (sid, due_at) VALUES ($1, $2)

@@ -35,7 +35,7 @@ pub async fn refresh(app: App, call: Call, req: Refresh) -> Outcome<Refresh> {
         Exchanged::Refused(refusal) => Err(refusal.into()),
         Exchanged::Reused(user, sid) => {
             tracing::warn!(%user, %sid, "a consumed refresh token came again; its session is ended");
-            revocation::tell(&app, &[sid]).await?;
+            revocation::tell(&app, user).await?;
             Err(IdentityRefusal::RefreshTokenReused.into())
         }
     }
@@ -289,8 +289,8 @@ async fn end_family(mut tx: Tx, app: &App, call: &Call, token: &Presented) -> Re
         suspicion::raise(&mut tx, app, &call.client, Activity::RefreshReuse, token.user).await?;
         // nobody knows who sent it: no actor
         tx.audit("session.reuse_detected", Some(token.user), json!({ "sid": token.sid })).await?;
-        mail::queue(&mut tx, app, &Letter::reuse_detected(&token.bearer.email, Language::of(&token.locale)))
-            .await?;
+        let letter = Letter::reuse_detected(&token.bearer.email, Language::of(&token.locale));
+        mail::queue(&mut tx, app, token.user, &letter).await?;
     }
     tx.commit_followed().await?;
     Ok(Exchanged::Reused(token.user, token.sid))

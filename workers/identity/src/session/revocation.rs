@@ -2,7 +2,7 @@
 //! (`spec/protocols.md` P3, P4).
 
 use lectern_core::Tx;
-use lectern_core::revocation::{BUCKET, UserVersion, session_key, user_key};
+use lectern_core::revocation::{BUCKET, put_version, session_key};
 use lectern_subjects::id::{AuthSessionId, UserId};
 use lectern_subjects::{CommonRefusal, Refusal};
 use sqlx::{query, query_scalar};
@@ -12,11 +12,11 @@ use crate::session::HANDLER_HAS;
 
 const BATCH: i64 = 100;
 
-/// Tells the bucket and waits until it has it: nothing may be answered before.
+/// Tells the bucket that sessions are ended, whoever's they are, and waits until it has it.
 ///
 /// # Errors
 /// COMMON_0010 when the bucket did not take it: the sweep will tell it again.
-pub(crate) async fn tell(app: &App, sids: &[AuthSessionId]) -> Result<(), Fault> {
+pub(crate) async fn tell_sessions(app: &App, sids: &[AuthSessionId]) -> Result<(), Fault> {
     for sid in sids {
         if let Err(error) = put(app, *sid).await {
             tracing::warn!(%sid, error = format!("{error:#}"), "a revocation is not told yet; it will be");
@@ -37,9 +37,8 @@ pub(crate) async fn tell(app: &App, sids: &[AuthSessionId]) -> Result<(), Fault>
 }
 
 /// Makes every access token that a user has void: they say what is no longer so. The sessions live on, and a refresh
-/// answers a token that is right. Answers the claims version from which on tokens are good; [`tell_claims`] it after
-/// the commit.
-pub(crate) async fn change_claims(tx: &mut Tx, user: UserId) -> Result<i64, Fault> {
+/// answers a token that is right. [`tell`] it after the commit.
+pub(crate) async fn change_claims(tx: &mut Tx, user: UserId) -> Result<(), Fault> {
     let now = tx.now();
     let uv = query_scalar!("UPDATE identity.users SET uv = uv + 1 WHERE id = $1 RETURNING uv", user.0)
         .fetch_one(&mut **tx)
@@ -53,16 +52,16 @@ pub(crate) async fn change_claims(tx: &mut Tx, user: UserId) -> Result<i64, Faul
     )
     .execute(&mut **tx)
     .await?;
-    Ok(uv)
+    Ok(())
 }
 
 /// Tells the bucket that a user's claims have changed, and waits until it has it.
 ///
 /// # Errors
 /// COMMON_0010 when the bucket did not take it: the sweep will tell it again.
-pub(crate) async fn tell_claims(app: &App, user: UserId, uv: i64) -> Result<(), Fault> {
-    if let Err(error) = put_claims(app, user, uv).await {
-        tracing::warn!(%user, error = format!("{error:#}"), "changed claims are not told yet; they will be");
+async fn tell_claims(app: &App, user: UserId, uv: i64) -> Result<(), Fault> {
+    if let Err(error) = put_version(app.bus(), user, uv).await {
+        tracing::warn!(%user, %error, "changed claims are not told yet; they will be");
         return Err(CommonRefusal::Unavailable.retry_after(1).into());
     }
     forget_claims(app, user, uv).await.map_err(Fault::broken)
@@ -73,7 +72,7 @@ pub(crate) async fn tell_claims(app: &App, user: UserId, uv: i64) -> Result<(), 
 ///
 /// # Errors
 /// COMMON_0010 when the bucket did not take it: the sweep will tell it again.
-pub(crate) async fn tell_all_of(app: &App, user: UserId) -> Result<(), Fault> {
+pub(crate) async fn tell(app: &App, user: UserId) -> Result<(), Fault> {
     let claims = query_scalar!("SELECT uv FROM identity.pending_claims WHERE user_id = $1", user.0)
         .fetch_optional(app.pool())
         .await?;
@@ -87,7 +86,7 @@ pub(crate) async fn tell_all_of(app: &App, user: UserId) -> Result<(), Fault> {
     )
     .fetch_all(app.pool())
     .await?;
-    tell(app, &sids).await
+    tell_sessions(app, &sids).await
 }
 
 async fn forget_claims(app: &App, user: UserId, uv: i64) -> Result<(), sqlx::Error> {
@@ -95,12 +94,6 @@ async fn forget_claims(app: &App, user: UserId, uv: i64) -> Result<(), sqlx::Err
         .execute(app.pool())
         .await
         .map(drop)
-}
-
-async fn put_claims(app: &App, user: UserId, uv: i64) -> anyhow::Result<()> {
-    let bucket = app.bus().bucket(BUCKET).await?;
-    bucket.put(user_key(user), serde_json::to_vec(&UserVersion { uv })?.into()).await?;
-    Ok(())
 }
 
 async fn tell_pending_claims(app: &App) -> anyhow::Result<()> {
@@ -117,7 +110,7 @@ async fn tell_pending_claims(app: &App) -> anyhow::Result<()> {
     .fetch_all(app.pool())
     .await?;
     for row in due {
-        put_claims(app, row.user, row.uv).await?;
+        put_version(app.bus(), row.user, row.uv).await?;
         forget_claims(app, row.user, row.uv).await?;
     }
     Ok(())

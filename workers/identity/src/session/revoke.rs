@@ -23,7 +23,7 @@ pub async fn revoke(app: App, call: Call, req: RevokeAuthSession) -> Outcome<Rev
         .ok_or(IdentityRefusal::SessionNotFound)?;
     end(&mut tx, caller, &[req.sid]).await?;
     let message = tx.commit(Message { message: "Session ended".to_owned() }).await?;
-    revocation::tell(&app, &[req.sid]).await?;
+    revocation::tell(&app, caller).await?;
     tracing::info!(user = %caller, sid = %req.sid, "a session was ended by its user");
     Ok(message)
 }
@@ -41,9 +41,8 @@ pub async fn revoke_others(
     others.retain(|sid| *sid != caller.sid);
     known_device::forget_all(&mut tx, caller.user).await?;
     let ended = end(&mut tx, caller.user, &others).await?;
-    let untold = session::untold(&mut tx, caller.user).await?;
     let message = tx.commit(Message { message: format!("Other sessions ended: {}", ended.len()) }).await?;
-    revocation::tell(&app, &untold).await?;
+    revocation::tell(&app, caller.user).await?;
     tracing::info!(user = %caller.user, sessions = ended.len(), "other sessions were ended by their user");
     Ok(message)
 }

@@ -32,7 +32,7 @@ pub async fn revoke_by_link(app: App, call: Call, req: RevokeByLink) -> Outcome<
         tx.audit("session.revoked_by_link", Some(user), json!({ "sid": sid })).await?;
     }
     let message = tx.commit(Message { message: "The session is ended".to_owned() }).await?;
-    revocation::tell(&app, &[sid]).await?;
+    revocation::tell(&app, user).await?;
     tracing::info!(%user, %sid, "a session was ended by the link of a letter");
     Ok(message)
 }

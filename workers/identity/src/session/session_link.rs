@@ -8,22 +8,17 @@ use lectern_subjects::id::{AuthSessionId, UserId};
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::mail::letters::Link;
 use crate::vault::Vault;
 
 /// How long a link is good: letters are not read at once.
 const LIFE: TimeDelta = TimeDelta::days(7);
-/// Where the site asks once more and sends the token; in the fragment, which no server logs. A link that is merely opened,
-/// by a mail filter for example, ends nothing.
-const PAGE: &str = "/session/end#token=";
+/// Where the site asks once more and sends the token. A link that is merely opened, by a mail filter for example, ends
+/// nothing.
+const PAGE: &str = "/session/end";
 /// User, session, end of life.
 const BODY_LEN: usize = 16 + 16 + 8;
 const PURPOSE: &str = "session link";
-
-/// A link for a person, and its token, for who calls the API.
-pub(crate) struct Link {
-    pub url: String,
-    pub token: String,
-}
 
 /// What a token says.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,8 +30,7 @@ pub(crate) enum Opened {
 
 /// The link that ends a session.
 pub(crate) fn of(app: &App, user: UserId, sid: AuthSessionId, now: DateTime<Utc>) -> Link {
-    let token = seal(app.vault(), user, sid, now);
-    Link { url: format!("{}{PAGE}{token}", app.settings().public_url), token }
+    Link::to(app.settings(), PAGE, seal(app.vault(), user, sid, now))
 }
 
 fn seal(vault: &Vault, user: UserId, sid: AuthSessionId, now: DateTime<Utc>) -> String {

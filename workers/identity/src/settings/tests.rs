@@ -32,6 +32,7 @@ fn impossible_values_name_their_variable() {
         (ARGON2_M_KIB.name, "7"),
         (GRACE_SECONDS.name, "61"),
         (REQUIRES_VERIFIED.name, "perhaps"),
+        (INVITATION_DAYS.name, "31"),
         (STEP_UP_SECONDS.name, "0"),
         (TWO_FACTOR.name, "sometimes"),
         (LOGIN_RATE.name, "5"),

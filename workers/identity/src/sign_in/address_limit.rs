@@ -10,17 +10,16 @@ use std::net::IpAddr;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use lectern_core::Call;
-use lectern_subjects::{CommonRefusal, Refusal};
-use sqlx::{PgConnection, query_scalar};
+use lectern_subjects::CommonRefusal;
 
-use crate::app::{App, Fault};
+use crate::app::{App, Fault, not_before};
 use crate::settings::Settings;
 use crate::sign_in::client_network;
-use crate::sign_in::rate::Rate;
+use crate::sign_in::rate::{self, Rate};
 
 /// What an address may do only so often; each has a count of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Purpose {
+pub(crate) enum Action {
     /// `LOGIN_RATE`.
     SignIn,
     /// `REGISTER_RATE`.
@@ -31,21 +30,21 @@ pub(crate) enum Purpose {
     Resend,
 }
 
-impl Purpose {
+impl Action {
     fn name(self) -> &'static str {
         match self {
-            Purpose::SignIn => "sign-in",
-            Purpose::SignUp => "sign-up",
-            Purpose::Forgot => "forgot",
-            Purpose::Resend => "resend",
+            Action::SignIn => "sign-in",
+            Action::SignUp => "sign-up",
+            Action::Forgot => "forgot",
+            Action::Resend => "resend",
         }
     }
 
     fn rate(self, settings: &Settings) -> Option<Rate> {
         match self {
-            Purpose::SignIn => settings.login_rate,
-            Purpose::SignUp => settings.register_rate,
-            Purpose::Forgot | Purpose::Resend => settings.letter_rate,
+            Action::SignIn => settings.login_rate,
+            Action::SignUp => settings.register_rate,
+            Action::Forgot | Action::Resend => settings.letter_rate,
         }
     }
 }
@@ -54,23 +53,15 @@ impl Purpose {
 ///
 /// # Errors
 /// COMMON_0012 with `Retry-After` when the address has had as many as it may.
-pub(crate) async fn take(app: &App, call: &Call, purpose: Purpose) -> Result<(), Fault> {
-    let (Some(rate), Some(address)) = (purpose.rate(app.settings()), call.client.address) else {
+pub(crate) async fn take(app: &App, call: &Call, action: Action) -> Result<(), Fault> {
+    let (Some(rate), Some(address)) = (action.rate(app.settings()), call.client.address) else {
         return Ok(());
     };
-    let bucket = bucket(app, purpose, address);
+    let bucket = bucket(app, action, address);
     let mut connection = app.connect_patiently(call).await?;
     let now = app.now();
-    if counts(&mut connection, &bucket, rate, now).await? {
-        return Ok(());
-    }
-    let free_at = free_at(&mut connection, &bucket, rate, now).await?;
-    // one that came meanwhile may be a little later than our own moment
-    let wait = (free_at.unwrap_or(now) - now).min(rate.within);
-    let seconds = wait.as_seconds_f64().ceil().max(1.0);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "1 to 86400")]
-    let refusal = CommonRefusal::RateLimited.retry_after(seconds as u32);
-    Err(refusal.into())
+    let full_until = rate::take(&mut connection, &bucket, rate, now).await?;
+    full_until.map_or(Ok(()), |then| Err(not_before(then, now)))
 }
 
 /// Whether this is a refusal of [`take`].
@@ -78,50 +69,9 @@ pub(crate) fn is_refusal(fault: &Fault) -> bool {
     matches!(fault, Fault::Common(refused) if refused.refusal == CommonRefusal::RateLimited)
 }
 
-fn bucket(app: &App, purpose: Purpose, address: IpAddr) -> [u8; 32] {
+fn bucket(app: &App, action: Action, address: IpAddr) -> [u8; 32] {
     let client = client_network::one_client(address);
-    app.vault().hash("address limit", &[purpose.name().as_bytes(), &client])
-}
-
-/// The one statement: adds this moment unless the last `rate.within` has as many as it may.
-async fn counts(
-    connection: &mut PgConnection,
-    bucket: &[u8; 32],
-    rate: Rate,
-    now: DateTime<Utc>,
-) -> Result<bool, sqlx::Error> {
-    let counted = query_scalar!(
-        r#"INSERT INTO identity.address_attempts AS a (bucket, taken_at, idle_at)
-           VALUES ($1, ARRAY[$2::timestamptz], $4)
-           ON CONFLICT (bucket) DO UPDATE SET
-               taken_at = ARRAY(SELECT t FROM unnest(a.taken_at) t WHERE t > $3) || $2::timestamptz,
-               idle_at = $4
-           WHERE (SELECT count(*) FROM unnest(a.taken_at) t WHERE t > $3) < $5
-           RETURNING true AS "counted!""#,
-        bucket,
-        now,
-        now - rate.within,
-        now + rate.within,
-        i64::from(rate.most),
-    );
-    Ok(counted.fetch_optional(connection).await?.is_some())
-}
-
-/// When the address may try again: when the last one too many is no longer within `rate.within`.
-async fn free_at(
-    connection: &mut PgConnection,
-    bucket: &[u8; 32],
-    rate: Rate,
-    now: DateTime<Utc>,
-) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
-    let decisive = query_scalar!(
-        r#"SELECT t AS "t!" FROM identity.address_attempts a, unnest(a.taken_at) t
-           WHERE a.bucket = $1 AND t > $2 ORDER BY t DESC OFFSET $3 LIMIT 1"#,
-        bucket,
-        now - rate.within,
-        i64::from(rate.most) - 1,
-    );
-    Ok(decisive.fetch_optional(connection).await?.map(|at: DateTime<Utc>| at + rate.within))
+    app.vault().hash("address limit", &[action.name().as_bytes(), &client])
 }
 
 /// Forgets addresses that have not tried for long enough.

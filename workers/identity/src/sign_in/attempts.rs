@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use lectern_core::{Call, Tx};
+use lectern_subjects::id::UserId;
 use lectern_subjects::identity::IdentityRefusal;
 use lectern_subjects::{CommonRefusal, Refusal};
 use sqlx::{PgConnection, query, query_scalar};
@@ -22,12 +23,18 @@ const LEASE: TimeDelta = TimeDelta::seconds(10);
 const TIME_TO_ANSWER: Duration = Duration::from_millis(100);
 
 /// What is counted by, as the counter knows it: a keyed hash of the address, whether somebody has it or not, or of the
-/// user whose second factor is tried.
+/// user whose second factor is tried, or whose password within a session.
 pub(crate) type Account = [u8; 32];
 
-/// The counter of an address's passwords, wherever they are asked for.
+/// The counter of an address's passwords at sign-in.
 pub(crate) fn account(app: &App, email: &str) -> Account {
     app.vault().hash("sign-in account", &[account::normal(email).as_bytes()])
+}
+
+/// The counter of the passwords that a user who is signed in is asked for again. Strangers can't reach it: whatever they do
+/// to the one above, the owner can prove who they are and change the password.
+pub(crate) fn signed_in(app: &App, user: UserId) -> Account {
+    app.vault().hash("password of who is signed in", &[user.0.as_bytes()])
 }
 
 /// Places within this process: waiting sign-ins queue here, fairly, and only the first few ask the database.
@@ -195,13 +202,17 @@ impl Places {
     }
 }
 
-/// Starts an account's counter over and lifts its lock; what is looked at right now keeps its place. Says whether there was
-/// anything to lift.
-pub(crate) async fn clear(connection: &mut PgConnection, account: Account) -> Result<bool, sqlx::Error> {
+/// Starts counters over and lifts their locks; what is looked at right now keeps its place. Says whether there was anything
+/// to lift.
+pub(crate) async fn clear(connection: &mut PgConnection, accounts: &[Account]) -> Result<bool, sqlx::Error> {
+    let accounts: Vec<Vec<u8>> = accounts.iter().map(|account| account.to_vec()).collect();
+    // in one order, whoever clears the same ones
     let cleared = query!(
-        "UPDATE identity.sign_in_attempts SET failed = 0, last_failed_at = NULL, locked_until = NULL
-         WHERE account = $1 AND (failed > 0 OR locked_until IS NOT NULL)",
-        &account
+        "WITH mine AS (SELECT account FROM identity.sign_in_attempts
+                       WHERE account = ANY ($1) ORDER BY account FOR UPDATE)
+         UPDATE identity.sign_in_attempts a SET failed = 0, last_failed_at = NULL, locked_until = NULL
+         FROM mine WHERE a.account = mine.account AND (a.failed > 0 OR a.locked_until IS NOT NULL)",
+        &accounts
     )
     .execute(connection)
     .await?;

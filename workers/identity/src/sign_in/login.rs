@@ -13,7 +13,7 @@ use crate::app::{App, Fault};
 use crate::mfa;
 use crate::password::Verdict;
 use crate::session::login_history;
-use crate::sign_in::address_limit::{self, Purpose};
+use crate::sign_in::address_limit::{self, Action};
 use crate::sign_in::attempts::{self, Place};
 use crate::sign_in::known_device::{self, KnownDevice};
 use crate::sign_in::suspicion;
@@ -44,7 +44,7 @@ pub async fn login(app: App, call: Call, req: Login) -> Outcome<Login> {
 }
 
 async fn sign_in(app: &App, call: &Call, req: &Login) -> Result<TokenPair, Fault> {
-    address_limit::take(app, call, Purpose::SignIn).await?;
+    address_limit::take(app, call, Action::SignIn).await?;
     let email = account::normal(&req.email);
     let account = attempts::account(app, &email);
     let device = known_device::recognise(app, call, &email, req.device_token.as_deref()).await?;

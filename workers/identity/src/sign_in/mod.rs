@@ -120,7 +120,7 @@ pub(crate) async fn open(
     let pair = tx.commit(TokenPair { device_token: Some(device_token), ..pair }).await?;
     tracing::info!(%user, %sid, by = proved.by, "signed in");
     // the new session stands whether or not the bucket takes the end of the old one now: the sweep tells it again
-    if revocation::tell(app, &ended).await.is_err() {
+    if revocation::tell_sessions(app, &ended).await.is_err() {
         tracing::warn!(%user, "an evicted session's tokens live until its revocation is told");
     }
     Ok(pair)

@@ -1,6 +1,7 @@
-//! How many of something in how long.
+//! How many of something in how long: the moments of the last ones stand in one row per bucket (`address_attempts`).
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::{PgConnection, query, query_scalar};
 
 /// So many within so long: `5/m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +36,71 @@ impl std::str::FromStr for Limit {
         };
         Ok(Limit(Some(Rate { most, within })))
     }
+}
+
+/// Counts one more in a bucket, unless the last `rate.within` has as many as it may: then answers when there is a place
+/// again. One conditional statement decides, on any number of processes.
+pub(crate) async fn take(
+    connection: &mut PgConnection,
+    bucket: &[u8; 32],
+    rate: Rate,
+    now: DateTime<Utc>,
+) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
+    if counts(connection, bucket, rate, now).await? {
+        return Ok(None);
+    }
+    let free_at = free_at(connection, bucket, rate, now).await?;
+    // one that came meanwhile may be a little later than our own moment
+    Ok(Some(free_at.unwrap_or(now).min(now + rate.within)))
+}
+
+/// Empties a bucket.
+pub(crate) async fn empty(connection: &mut PgConnection, bucket: &[u8; 32]) -> Result<(), sqlx::Error> {
+    query!("DELETE FROM identity.address_attempts WHERE bucket = $1", bucket)
+        .execute(connection)
+        .await
+        .map(drop)
+}
+
+/// The one statement: adds this moment unless the last `rate.within` has as many as it may.
+async fn counts(
+    connection: &mut PgConnection,
+    bucket: &[u8; 32],
+    rate: Rate,
+    now: DateTime<Utc>,
+) -> Result<bool, sqlx::Error> {
+    let counted = query_scalar!(
+        r#"INSERT INTO identity.address_attempts AS a (bucket, taken_at, idle_at)
+           VALUES ($1, ARRAY[$2::timestamptz], $4)
+           ON CONFLICT (bucket) DO UPDATE SET
+               taken_at = ARRAY(SELECT t FROM unnest(a.taken_at) t WHERE t > $3) || $2::timestamptz,
+               idle_at = $4
+           WHERE (SELECT count(*) FROM unnest(a.taken_at) t WHERE t > $3) < $5
+           RETURNING true AS "counted!""#,
+        bucket,
+        now,
+        now - rate.within,
+        now + rate.within,
+        i64::from(rate.most),
+    );
+    Ok(counted.fetch_optional(connection).await?.is_some())
+}
+
+/// When there is a place again: when the last one too many is no longer within `rate.within`.
+async fn free_at(
+    connection: &mut PgConnection,
+    bucket: &[u8; 32],
+    rate: Rate,
+    now: DateTime<Utc>,
+) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
+    let decisive = query_scalar!(
+        r#"SELECT t AS "t!" FROM identity.address_attempts a, unnest(a.taken_at) t
+           WHERE a.bucket = $1 AND t > $2 ORDER BY t DESC OFFSET $3 LIMIT 1"#,
+        bucket,
+        now - rate.within,
+        i64::from(rate.most) - 1,
+    );
+    Ok(decisive.fetch_optional(connection).await?.map(|at: DateTime<Utc>| at + rate.within))
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::account;
 use crate::app::{App, Fault};
 use crate::mail;
-use crate::mail::letters::{Letter, Link};
+use crate::mail::letters::Letter;
 use crate::session::{device, session_link};
 use crate::sign_in::attempts::Account;
 use crate::sign_in::client_network;
@@ -201,7 +201,7 @@ pub(crate) async fn locked(
     .await?;
     if let Some(to) = due {
         let language = account::language(tx, user).await?;
-        mail::queue(tx, app, &Letter::account_locked(&to, language, lockout.num_minutes())).await?;
+        mail::queue(tx, app, user, &Letter::account_locked(&to, language, lockout.num_minutes())).await?;
     }
     Ok(())
 }
@@ -247,10 +247,9 @@ pub(crate) async fn signed_in(
     }
     raise(tx, app, client, Activity::NewDevice, user).await?;
     let link = session_link::of(app, user, sid, now);
-    let link = Link { url: &link.url, token: &link.token };
     let from = client.agent.as_deref().and_then(device::name).unwrap_or_else(|| "?".to_owned());
     let language = account::language(tx, user).await?;
-    mail::queue(tx, app, &Letter::new_sign_in(&earlier.email, language, now, &from, link)).await
+    mail::queue(tx, app, user, &Letter::new_sign_in(&earlier.email, language, now, &from, &link)).await
 }
 
 /// Forgets what is too old to tell anything.

@@ -2,6 +2,7 @@
 
 pub(crate) mod audit_private;
 pub(crate) mod mass_revocation;
+pub(crate) mod password_reset;
 pub(crate) mod user_create;
 pub(crate) mod user_delete;
 pub(crate) mod user_get;

@@ -1,41 +1,58 @@
-//! Accounts made by staff: verified from the start.
+//! Accounts made by staff: with a password, verified from the start; or without, and their owners invited to choose one.
 
 use anyhow::{Context, anyhow};
 use lectern_core::tx::{announce_offline, audit_offline};
-use lectern_core::{Call, Clock, Env, Outcome};
+use lectern_core::{Call, Clock, Env, Outcome, Tx};
 use lectern_subjects::id::UserId;
-use lectern_subjects::identity::{CreateUser, IdentityRefusal, UserCreated};
+use lectern_subjects::identity::{CreateUser, IdentityRefusal, User, UserCreated};
 use lectern_subjects::{Refusal, Role};
 use serde_json::json;
-use sqlx::{Connection, PgPool};
+use sqlx::{Connection, PgPool, query_scalar};
 
 use crate::account::register::new_password;
 use crate::account::{self, NewAccount, Profile};
-use crate::app::{App, Fault};
+use crate::app::{App, Fault, not_before};
 use crate::password;
+use crate::password::reset_links::{self, Addressee, Occasion, Sent};
 use crate::settings::Settings;
 use crate::vault::Vault;
 
 /// Makes an account with any role that a person may have.
 pub async fn user_create(app: App, call: Call, req: CreateUser) -> Outcome<CreateUser> {
     let role = assignable(req.role.unwrap_or(Role::User))?;
-    let password_hash = new_password(&app, &call, &req.password, &req.email, &req.name).await?;
+    let password_hash = match &req.password {
+        Some(password) => Some(new_password(&app, &call, password, &req.email, &req.name).await?),
+        None => None,
+    };
     let mut tx = app.begin_patiently(&call).await?;
     let account = NewAccount {
         id: app.new_id(),
         email: &req.email,
         name: &req.name,
-        password_hash: &password_hash,
+        password_hash: password_hash.as_deref(),
         role,
-        is_verified: true,
+        is_verified: password_hash.is_some(),
         profile: Profile::default(),
     };
     let now = tx.now();
-    let user = account::insert(&mut tx, app.vault(), &account, now).await?;
+    let mut user = account::insert(&mut tx, app.vault(), &account, now).await?;
     let created = UserCreated { user_id: user.id, role, created_at: user.created_at };
     tx.announce(&created, user.version).await?;
     tx.audit("user.created", Some(user.id), json!({ "by": "staff", "role": role })).await?;
+    if password_hash.is_none() {
+        user.version = invite(&mut tx, &app, &user).await?;
+    }
     Ok(tx.commit(user).await?)
+}
+
+/// Mails the letter whose link sets the first password; answers the account's version after that.
+async fn invite(tx: &mut Tx, app: &App, user: &User) -> Result<i64, Fault> {
+    let locale = query_scalar!("SELECT locale FROM identity.users WHERE id = $1", user.id.0);
+    let to = Addressee { id: user.id, email: user.email.clone(), locale: locale.fetch_one(&mut **tx).await? };
+    match reset_links::send(tx, app, &to, Occasion::Invited).await? {
+        Sent::Queued(version) => Ok(version),
+        Sent::NotBefore(then) => Err(not_before(then, tx.now())),
+    }
 }
 
 /// Machines get tokens, not accounts.
@@ -61,7 +78,7 @@ pub async fn create_user_direct(
         email: email.to_owned(),
         name: name.to_owned(),
         role: Some(role),
-        password: password.to_owned(),
+        password: Some(password.to_owned()),
     };
     // the contract's own checks of the fields, as the host makes them
     let asked: CreateUser = lectern_subjects::decode(&serde_json::to_vec(&asked)?)
@@ -72,12 +89,12 @@ pub async fn create_user_direct(
         anyhow!("{}: {}", refused.refusal.code().message, refused.details.unwrap_or_default())
     })?;
     let salt = vault.random()?;
-    let password_hash = password::hash_once(settings.argon2, asked.password, salt).await?;
+    let password_hash = password::hash_once(settings.argon2, password.to_owned(), salt).await?;
     let account = NewAccount {
         id: clock.new_id().into(),
         email: &asked.email,
         name: &asked.name,
-        password_hash: &password_hash,
+        password_hash: Some(&password_hash),
         role,
         is_verified: true,
         profile: Profile::default(),

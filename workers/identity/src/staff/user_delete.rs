@@ -14,7 +14,7 @@ pub async fn user_delete(app: App, call: Call, req: DeleteUser) -> Outcome<Delet
     match account::locked(&mut tx, &app, &call, id).await {
         Err(Fault::Refused(gone)) if gone.refusal == IdentityRefusal::UserNotFound => {
             drop(tx);
-            revocation::tell_all_of(&app, id).await?;
+            revocation::tell(&app, id).await?;
             return Err(gone.into());
         }
         Err(fault) => return Err(fault),
@@ -22,7 +22,7 @@ pub async fn user_delete(app: App, call: Call, req: DeleteUser) -> Outcome<Delet
     }
     erasure::begin(&mut tx, &app, id, "admin_action").await?;
     let message = tx.commit(Message { message: "Account deleted".to_owned() }).await?;
-    revocation::tell_all_of(&app, id).await?;
+    revocation::tell(&app, id).await?;
     tracing::info!(user = %id, "the account is deleted");
     Ok(message)
 }

@@ -41,7 +41,7 @@ pub async fn set_role(app: App, call: Call, req: SetRole) -> Outcome<SetRole> {
         tx.announce(&fact, user.version).await?;
     }
     let user = tx.commit(user).await?;
-    revocation::tell_all_of(&app, id).await?;
+    revocation::tell(&app, id).await?;
     tracing::info!(user = %id, role = role.name(), "roles were set");
     Ok(user)
 }

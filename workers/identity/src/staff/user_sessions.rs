@@ -29,7 +29,7 @@ pub async fn revoke(app: App, call: Call, req: RevokeUserSessions) -> Outcome<Re
         tx.audit("session.revoked", Some(id), details).await?;
     }
     let message = tx.commit(Message { message: format!("Sessions ended: {}", ended.len()) }).await?;
-    revocation::tell_all_of(&app, id).await?;
+    revocation::tell(&app, id).await?;
     tracing::info!(user = %id, sessions = ended.len(), "sessions were ended by staff");
     Ok(message)
 }

@@ -1,4 +1,4 @@
-//! Staff lift the lock that wrong passwords put on an account.
+//! Staff lift the locks that wrong passwords and wrong codes put on an account.
 
 use lectern_core::{Call, Outcome};
 use lectern_subjects::identity::{IdentityRefusal, UnlockUser, UserUnlocked};
@@ -6,15 +6,18 @@ use serde_json::json;
 
 use crate::account;
 use crate::app::App;
+use crate::mfa;
 use crate::sign_in::attempts;
 
-/// Starts the count of wrong passwords over. Where there is nothing to lift nothing is announced.
+/// Starts every count over: of wrong passwords, at sign-in and within sessions, and of wrong codes. Where there is nothing to lift nothing is announced.
 pub async fn unlock(app: App, call: Call, req: UnlockUser) -> Outcome<UnlockUser> {
     let id = req.id;
     let known = account::show(app.pool(), app.vault(), id).await?.ok_or(IdentityRefusal::UserNotFound)?;
     let mut tx = app.begin_patiently(&call).await?;
-    // the counter before the account, as everybody locks them
-    let cleared = attempts::clear(&mut tx, attempts::account(&app, &known.email)).await?;
+    // the counters before the account, as everybody locks them
+    let counters =
+        [attempts::account(&app, &known.email), attempts::signed_in(&app, id), mfa::counter(&app, id)];
+    let cleared = attempts::clear(&mut tx, &counters).await?;
     let mut user = account::locked(&mut tx, &app, &call, id).await?.user;
     if cleared && user.email == known.email {
         user.version = account::next_version(&mut tx, id).await?;

@@ -42,7 +42,7 @@ pub async fn revoke(app: App, call: Call, req: RevokeToken) -> Outcome<RevokeTok
     }
     // whoever repeats it after a 503 has it told, as at sign-out
     if !held.is_over || held.is_pending {
-        revocation::tell(&app, &[held.sid]).await?;
+        revocation::tell_sessions(&app, &[held.sid]).await?;
     }
     tracing::info!(sid = %held.sid, "a token was given back");
     Ok(answer)

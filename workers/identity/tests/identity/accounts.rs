@@ -101,7 +101,7 @@ async fn i027_an_admin_makes_accounts_but_no_machines() {
         email: email.to_owned(),
         name: "Somebody".to_owned(),
         role,
-        password: PASSWORD.to_owned(),
+        password: Some(PASSWORD.to_owned()),
     };
     let made = world.ok(&asked("auditor@example.org", Some(Role::Auditor)), Some(&token)).await;
     assert!(made.is_verified && made.role == Role::Auditor);

@@ -52,7 +52,7 @@ async fn i105_accounts_sign_ins_and_sign_outs_are_audited_with_their_actor() {
         email: "made@example.org".to_owned(),
         name: "Made By Staff".to_owned(),
         role: Some(Role::Operator),
-        password: PASSWORD.to_owned(),
+        password: Some(PASSWORD.to_owned()),
     };
     let made = world.ok(&asked, Some(&root.access_token)).await.id;
     world.ok(&Logout { all: false }, Some(&pair.access_token)).await;
@@ -121,7 +121,7 @@ async fn i106_address_and_agent_stand_beside_the_entry_and_never_in_it() {
         email: "made@example.org".to_owned(),
         name: "Made By Staff".to_owned(),
         role: None,
-        password: PASSWORD.to_owned(),
+        password: Some(PASSWORD.to_owned()),
     };
     world.browses(&asked, Some(&token_of_root)).await;
     let whose = format!("SELECT count(*) FROM identity.audit_private WHERE user_id = '{root}'");
@@ -184,4 +184,30 @@ async fn service_tokens_are_audited_when_they_are_issued_and_ended() {
     assert_eq!(issued[0].details["roles"], json!(["operator"]));
     let revoked = world.entries("service_token.revoked").await;
     assert_eq!(revoked[0].details, json!({ "name": "robot", "ended": 1 }));
+}
+
+#[tokio::test]
+async fn from_where_something_was_done_that_is_about_nobody_is_kept_for_ninety_days() {
+    let world = World::prepare(&[]).await;
+    // ids that say when: milliseconds in their first six bytes
+    let entry = |days: u32, who: &str| {
+        format!(
+            "INSERT INTO identity.audit_private (entry_id, user_id, address, salt) VALUES (
+                 (lpad(to_hex((extract(epoch FROM now() - interval '{days} days') * 1000)::bigint), 12, '0')
+                  || '7000' || '8000' || substr(md5(random()::text), 1, 12))::uuid,
+                 {who}, '203.0.113.{days}', decode(repeat('00', 16), 'hex'))"
+        )
+    };
+    for (days, who) in [(91, "NULL"), (89, "NULL"), (1, "NULL"), (120, "gen_random_uuid()")] {
+        world.db.execute(&entry(days, who)).await.expect("written");
+    }
+    world.run_identity().await;
+    for _ in 0..600 {
+        if world.count("SELECT count(*) FROM identity.audit_private").await == 3 {
+            let old = "SELECT count(*) FROM identity.audit_private WHERE address = '203.0.113.91'";
+            return assert_eq!(world.count(old).await, 0);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("nothing is forgotten");
 }

@@ -35,6 +35,11 @@ impl World {
     /// An account with an authenticator app whose first code is used, and the pair that it was set up with.
     pub async fn with_app(&self, email: &str) -> (TokenPair, AuthApp) {
         self.registers(email).await;
+        self.sets_up_app(email).await
+    }
+
+    /// The same for an account that is there.
+    pub async fn sets_up_app(&self, email: &str) -> (TokenPair, AuthApp) {
         let pair = self.logs_in(email).await;
         let secret = self.ok(&StartTotp {}, Some(&pair.access_token)).await;
         let app = AuthApp::new(&secret);

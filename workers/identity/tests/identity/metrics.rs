@@ -113,7 +113,7 @@ async fn i129_i134_the_gauges_are_counted_by_one_process_at_a_time() {
         .await
         .unwrap();
     // due again, and another process starts: whichever comes first counts
-    world.db.execute("UPDATE identity.counts SET counted_at = '-infinity'").await.unwrap();
+    world.db.execute("UPDATE identity.counts SET due_at = '-infinity'").await.unwrap();
     world.run_identity().await;
     let counted = "SELECT (users, active_users, active_sessions)::text FROM identity.counts";
     for _ in 0..400 {
@@ -123,4 +123,31 @@ async fn i129_i134_the_gauges_are_counted_by_one_process_at_a_time() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     panic!("counted {:?}", world.db.value(counted).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i129_counting_takes_one_part_in_a_hundred_however_long_it_takes() {
+    let world = World::prepare(&[]).await;
+    world.db.execute("UPDATE identity.counts SET due_at = 'infinity'").await.unwrap();
+    world.run_identity().await;
+    world.is_ready().await;
+    // a count that waits for a quarter of a second, as one of many millions of rows would take
+    let mut keeper = world.db.connect().await.unwrap();
+    sqlx::raw_sql("BEGIN; LOCK TABLE identity.users IN ACCESS EXCLUSIVE MODE")
+        .execute(&mut keeper)
+        .await
+        .unwrap();
+    world.db.execute("UPDATE identity.counts SET due_at = '-infinity'").await.unwrap();
+    world.run_identity().await;
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%identity.counts%'";
+    while world.count(waits).await == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    sqlx::raw_sql("ROLLBACK").execute(&mut keeper).await.unwrap();
+    while world.count("SELECT count(*) FROM identity.counts WHERE due_at > '-infinity'").await == 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let pause = "SELECT extract(epoch FROM due_at - counted_at)::bigint FROM identity.counts";
+    assert!(world.count(pause).await >= 25, "next after {} s", world.count(pause).await);
 }

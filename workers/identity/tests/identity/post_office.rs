@@ -50,6 +50,9 @@ struct Books {
     refused: AtomicUsize,
     /// The code that it answers a recipient with; 0: it takes them.
     refusal: AtomicU16,
+    /// The recipient whose letters it takes its time for, and how many it has in hand.
+    slow: Mutex<String>,
+    hesitating: AtomicUsize,
 }
 
 /// The server.
@@ -109,6 +112,16 @@ impl PostOffice {
     /// Answers every recipient with this code from now on; 0: takes them again.
     pub fn refuse_with(&self, code: u16) {
         self.books.refusal.store(code, Ordering::SeqCst);
+    }
+
+    /// Does not answer for this recipient until another one is named.
+    pub fn hesitates_for(&self, recipient: &str) {
+        recipient.clone_into(&mut self.books.slow.lock().unwrap());
+    }
+
+    /// Recipients that it has not answered for so far.
+    pub fn hesitating(&self) -> usize {
+        self.books.hesitating.load(Ordering::SeqCst)
     }
 
     pub fn connections(&self) -> usize {
@@ -193,7 +206,7 @@ async fn serve(stream: TcpStream, books: Arc<Books>, tls: Option<TlsAcceptor>) -
     if tls.is_some() {
         builder.enable_start_tls().enable_auth(AuthMechanism::Plain);
     }
-    let clerk = Clerk { books, from: String::new(), to: Vec::new(), raw: Vec::new() };
+    let clerk = Clerk { books: books.clone(), from: String::new(), to: Vec::new(), raw: Vec::new() };
     let mut session = builder.build(stream.peer_addr()?.ip(), clerk);
     let mut stream: BufReader<Box<dyn Stream>> = BufReader::new(Box::new(stream));
     answer(&mut stream, &session.greeting()).await?;
@@ -203,6 +216,7 @@ async fn serve(stream: TcpStream, books: Arc<Books>, tls: Option<TlsAcceptor>) -
             return Ok(());
         }
         let response = session.process(&line);
+        hesitate(&books, &String::from_utf8_lossy(&line)).await;
         match (&response.action, &tls) {
             (Action::NoReply, _) => {}
             (Action::UpgradeTls, Some(tls)) => {
@@ -212,6 +226,19 @@ async fn serve(stream: TcpStream, books: Arc<Books>, tls: Option<TlsAcceptor>) -
             }
             (Action::Close | Action::UpgradeTls, _) => return answer(&mut stream, &response).await,
             (Action::Reply, _) => answer(&mut stream, &response).await?,
+        }
+    }
+}
+
+async fn hesitate(books: &Books, line: &str) {
+    let is_slow = || {
+        let slow = books.slow.lock().unwrap();
+        !slow.is_empty() && line.starts_with("RCPT TO:") && line.contains(&*slow)
+    };
+    if is_slow() {
+        books.hesitating.fetch_add(1, Ordering::SeqCst);
+        while is_slow() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 }

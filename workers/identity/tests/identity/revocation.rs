@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use lectern_core::revocation::{BUCKET, UserVersion, put_version, user_key};
+use lectern_subjects::id::UserId;
 use lectern_subjects::identity::{GetMe, Logout};
 
 use crate::world::{World, sid};
@@ -90,4 +92,51 @@ async fn p3_a_sign_out_that_the_bucket_did_not_take_is_503_and_told_later() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     panic!("the revocation was never told");
+}
+
+/// The claims version that the bucket says of a user.
+async fn told_version(world: &World, user: UserId) -> i64 {
+    let bucket = world.bus.bucket(BUCKET).await.unwrap();
+    let entry = bucket.get(user_key(user)).await.unwrap().expect("an entry");
+    serde_json::from_slice::<UserVersion>(&entry).unwrap().uv
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_a_version_that_is_told_late_is_never_put_over_a_newer_one() {
+    let world = World::start().await;
+    let user = world.registers("a@example.org").await.id;
+    let bucket = world.bus.bucket(BUCKET).await.unwrap();
+    // another process has told 7; what this one remembered is older
+    bucket.put(user_key(user), serde_json::to_vec(&UserVersion { uv: 7 }).unwrap().into()).await.unwrap();
+    let late =
+        format!("INSERT INTO identity.pending_claims (user_id, uv, due_at) VALUES ('{user}', 3, now())");
+    world.db.execute(&late).await.unwrap();
+    while world.count("SELECT count(*) FROM identity.pending_claims").await > 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(told_version(&world, user).await, 7);
+    // a newer one is
+    put_version(&world.bus, user, 8).await.unwrap();
+    assert_eq!(told_version(&world, user).await, 8);
+    // and one where the entry was deleted, or has lapsed
+    bucket.delete(user_key(user)).await.unwrap();
+    put_version(&world.bus, user, 5).await.unwrap();
+    assert_eq!(told_version(&world, user).await, 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_of_versions_put_at_once_the_newest_stays_whatever_their_order() {
+    let world = World::start().await;
+    for _ in 0..20 {
+        let user: UserId = world.clock().new_id().into();
+        let mut crowd = tokio::task::JoinSet::new();
+        for uv in [3, 8, 1, 6, 5, 2, 7, 4] {
+            let bus = world.bus.clone();
+            crowd.spawn(async move { put_version(&bus, user, uv).await });
+        }
+        for put in crowd.join_all().await {
+            put.unwrap();
+        }
+        assert_eq!(told_version(&world, user).await, 8);
+    }
 }

@@ -89,3 +89,50 @@ async fn an_order_whose_process_died_is_carried_out_by_another() {
     }
     panic!("the order was never carried out");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_live_sessions_that_began_too_late_keep_an_order_from_nothing() {
+    let world = World::start().await;
+    world.staff("admin@example.org", Role::Admin).await;
+    let admin = world.logs_in("admin@example.org").await.access_token;
+    // several windows of them, of many users and of one
+    for sql in [
+        "INSERT INTO identity.users (id, email, email_norm, name, created_at, updated_at)
+         SELECT gen_random_uuid(), n || '@many.org', n || '@many.org', 'Many', now(), now() FROM generate_series(1, 3000) n",
+        "INSERT INTO identity.auth_sessions
+             (sid, kind, user_id, created_at, last_seen_at, expires_at_idle, expires_at_abs)
+         SELECT gen_random_uuid(), 'user', id, now(), now(), now() + interval '1 day', now() + interval '1 day'
+         FROM identity.users, generate_series(1, CASE email WHEN '7@many.org' THEN 5000 ELSE 1 END)
+         WHERE email LIKE '%@many.org'",
+        "UPDATE identity.auth_sessions SET created_at = now() - interval '2 hours'
+         WHERE user_id IN (SELECT id FROM identity.users WHERE email IN ('1@many.org', '2999@many.org'))",
+    ] {
+        world.db.execute(sql).await.unwrap();
+    }
+    let live = world.count(LIVE).await;
+    let order = RevokeAllSessions { began_before: Some(world.clock().now() - TimeDelta::hours(1)) };
+    assert_eq!(world.ok(&order, Some(&admin)).await.remaining, 0);
+    assert_eq!(world.count(LIVE).await, live - 2);
+    assert_eq!(world.count("SELECT count(*) FROM identity.pending_revocations").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_is_taken_down_before_anybody_looks_at_a_session() {
+    let world = World::start().await;
+    world.staff("admin@example.org", Role::Admin).await;
+    let pair = world.logs_in("admin@example.org").await;
+    // no session can be read: whatever counts them runs into its timeout
+    let mut keeper = world.db.connect().await.unwrap();
+    sqlx::raw_sql("BEGIN; LOCK TABLE identity.auth_sessions IN ACCESS EXCLUSIVE MODE")
+        .execute(&mut keeper)
+        .await
+        .unwrap();
+    let taken = world.ok(&RevokeAllSessions::default(), Some(&pair.access_token)).await;
+    assert!(taken.remaining >= 1, "none has ended");
+    assert_eq!(world.audited("session.revoked_all").await.len(), 1);
+    sqlx::raw_sql("ROLLBACK").execute(&mut keeper).await.unwrap();
+    while world.count("SELECT count(*) FROM identity.mass_revocations WHERE done_at IS NULL").await > 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert!(world.is_told(sid(&pair)).await);
+}

@@ -3,7 +3,7 @@
 use lectern_subjects::identity::*;
 
 use crate::factors::{Device, ON};
-use crate::world::{PASSWORD, WRONG, World, claims, login, sid};
+use crate::world::{PASSWORD, WRONG, World, claims, sid};
 
 fn with_password(password: &str) -> Reauthenticate {
     Reauthenticate { password: Some(password.to_owned()), ..Reauthenticate::default() }
@@ -117,7 +117,7 @@ async fn i078_where_a_second_factor_is_on_a_password_alone_is_no_proof() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn identity_i4_wrong_proofs_count_with_those_at_sign_in() {
+async fn identity_i4_wrong_proofs_within_a_session_get_five_looks_whatever_asks_for_them() {
     let world = World::start().await;
     world.registers("a@example.org").await;
     let pair = world.logs_in("a@example.org").await;
@@ -125,13 +125,53 @@ async fn identity_i4_wrong_proofs_count_with_those_at_sign_in() {
     for _ in 0..3 {
         assert_eq!(world.refused(&with_password(WRONG), token).await, "USER_1001");
     }
+    let change = |password: &str| ChangePassword {
+        current_password: password.to_owned(),
+        new_password: "Blue-Kettle-42!".to_owned(),
+    };
     for _ in 0..2 {
-        assert_eq!(world.refused(&login("a@example.org", WRONG), None).await, "USER_1001");
+        assert_eq!(world.refused(&change(WRONG), token).await, "USER_1001");
     }
     let refusal = world.ask(&with_password(PASSWORD), token).await.expect_err("locked");
     assert_eq!(refusal.problem.error_code, "USER_1003");
     assert!(refusal.retry_after.is_some());
-    assert_eq!(world.refused(&login("a@example.org", PASSWORD), None).await, "USER_1003");
+    assert_eq!(world.refused(&change(PASSWORD), token).await, "USER_1003");
+    // they are no wrong sign-ins
+    world.logs_in("a@example.org").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i078_who_has_a_second_factor_changes_none_without_showing_one() {
+    let world = World::start_with(ON).await;
+    world.registers("a@example.org").await;
+    // a session of the time before, proved by a password a moment ago
+    let before = world.logs_in("a@example.org").await;
+    let token = Some(before.access_token.as_str());
+    let begun = world.ok(&StartPasskey {}, token).await;
+    let credential = Device::new().makes(&begun.options).await;
+    let (there, app) = world.sets_up_app("a@example.org").await;
+    let id = world.clock().new_id().into();
+    let add = AddPasskey { challenge: begun.challenge, name: "Phone".to_owned(), credential };
+    for refusal in [
+        world.ask(&RemoveTotp {}, token).await.expect_err("no factor"),
+        world.ask(&StartTotp {}, token).await.map(drop).expect_err("no factor"),
+        world.ask(&ConfirmTotp { code: app.code(&world, 0) }, token).await.expect_err("no factor"),
+        world.ask(&MakeRecoveryCodes {}, token).await.map(drop).expect_err("no factor"),
+        world.ask(&StartPasskey {}, token).await.map(drop).expect_err("no factor"),
+        world.ask(&add, token).await.map(drop).expect_err("no factor"),
+        world.ask(&RemovePasskey { id }, token).await.expect_err("no factor"),
+    ] {
+        assert_eq!((refusal.problem.error_code.as_str(), refusal.problem.status), ("USER_1009", 403));
+        assert_eq!(refusal.body["details"], serde_json::json!({ "kinds": ["totp"] }));
+    }
+    assert_eq!(world.count("SELECT count(*) FROM identity.credentials").await, 1);
+    // who shows one may
+    let fresh = world.ok(&with_code(app.code(&world, 0)), token).await;
+    world.ok(&MakeRecoveryCodes {}, Some(&fresh.access_token)).await;
+    // and so may the session in which the app was set up: its first code was shown there
+    world.ok(&RemoveTotp {}, Some(&there.access_token)).await;
+    // with none left, a recent proof is enough again
+    world.ok(&StartTotp {}, token).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

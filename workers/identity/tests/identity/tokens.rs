@@ -149,7 +149,7 @@ async fn a_service_token_works_until_it_is_revoked() {
         email: "a@example.org".into(),
         name: "Somebody".into(),
         role: None,
-        password: PASSWORD.into(),
+        password: Some(PASSWORD.into()),
     };
     assert_eq!(world.refused(&create, Some(&token)).await, "COMMON_0013");
     let powerful = issue(&[Role::Admin]).await;

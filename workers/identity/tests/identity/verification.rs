@@ -42,7 +42,7 @@ async fn identity_i17_a_verification_code_is_good_once() {
     world.registers("a@example.org").await;
     let code = world.code("a@example.org", 1).await;
     let mut tries = tokio::task::JoinSet::new();
-    for _ in 0..5 {
+    for _ in 0..4 {
         let (world, code) = (world.clone(), code.clone());
         tries.spawn(async move { world.ask(&verify("a@example.org", &code), None).await.is_ok() });
     }
@@ -108,4 +108,73 @@ async fn without_a_mailbox_letters_wait_sealed() {
     let letter =
         world.db.value("SELECT encode(sealed, 'escape') FROM identity.mail_queue").await.unwrap().unwrap();
     assert!(!letter.contains("secretive") && !letter.contains("verification code"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn identity_i6_wrong_codes_are_answered_alike_whether_an_account_waits_for_its_code_or_not() {
+    let world = World::start_with(&[("LETTER_RATE", "off")]).await;
+    let waiting = ["waits@example.org", "late@example.org"];
+    for email in waiting {
+        world.registers(email).await;
+    }
+    let code = world.code("waits@example.org", 1).await;
+    world.registers("done@example.org").await;
+    let right = world.code("done@example.org", 1).await;
+    world.ok(&verify("done@example.org", &right), None).await;
+    let old = "UPDATE identity.email_codes SET created_at = created_at - interval '10 minutes',
+               expires_at = expires_at - interval '10 minutes'
+               WHERE user_id = (SELECT id FROM identity.users WHERE email = 'late@example.org')";
+    world.db.execute(old).await.unwrap();
+    // so that it is nobody's
+    world.db.execute("DELETE FROM identity.address_attempts").await.unwrap();
+    let answers = async |email: &str| {
+        let mut answers = Vec::new();
+        for round in 0..3 {
+            for _ in 0..7 {
+                let refusal = world.ask(&verify(email, &other(&code)), None).await.expect_err("wrong");
+                let wait = refusal.retry_after.map(|seconds| (590..=601).contains(&seconds));
+                answers.push((round, refusal.problem.error_code, wait));
+            }
+            world.ok(&ResendVerification { email: email.to_owned() }, None).await;
+        }
+        answers
+    };
+    let unknown = answers("nobody@example.org").await;
+    assert_eq!(unknown.iter().filter(|(_, code, _)| code == "USER_1106").count(), 15);
+    assert_eq!(
+        unknown.iter().filter(|(_, code, wait)| code == "COMMON_0012" && *wait == Some(true)).count(),
+        6
+    );
+    for email in ["waits@example.org", "late@example.org", "done@example.org"] {
+        assert_eq!(answers(email).await, unknown, "{email}");
+    }
+    // an hour has five codes: after them the tries start over for nobody
+    for email in ["nobody@example.org", "done@example.org"] {
+        for _ in 0..4 {
+            world.ok(&ResendVerification { email: email.to_owned() }, None).await;
+        }
+        for _ in 0..5 {
+            assert_eq!(world.refused(&verify(email, "000000"), None).await, "USER_1106");
+        }
+        world.ok(&ResendVerification { email: email.to_owned() }, None).await;
+        assert_eq!(world.refused(&verify(email, "000000"), None).await, "COMMON_0012");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn identity_i4_parallel_wrong_codes_get_exactly_five_answers_for_nobody_too() {
+    let world = std::sync::Arc::new(World::start().await);
+    world.run_identity().await;
+    world.registers("a@example.org").await;
+    let code = world.code("a@example.org", 1).await;
+    for email in ["a@example.org", "nobody@example.org"] {
+        let mut crowd = tokio::task::JoinSet::new();
+        for _ in 0..20 {
+            let (world, code) = (world.clone(), other(&code));
+            crowd.spawn(async move { world.refused(&verify(email, &code), None).await });
+        }
+        let codes = crowd.join_all().await;
+        assert_eq!(codes.iter().filter(|code| *code == "USER_1106").count(), 5, "{email}: {codes:?}");
+        assert_eq!(codes.iter().filter(|code| *code == "COMMON_0012").count(), 15, "{email}: {codes:?}");
+    }
 }

@@ -1,0 +1,1 @@
+ALTER TABLE counts DROP COLUMN due_at;
