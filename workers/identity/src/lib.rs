@@ -117,6 +117,7 @@ pub fn service() -> Service<App> {
         .sweep("mass_revocations", staff::mass_revocation::PACE, staff::mass_revocation::resume)
         .sweep("tidy", tidy::PACE, tidy::tidy)
         .sweep("gauges", gauges::PACE, gauges::gauges)
+        .hears(account::cache::FACTS)
         // the bucket that every role watches
         .publishes("$KV.revoked.>")
         .publishes("cmd.*.v1.privacy_erase.*")

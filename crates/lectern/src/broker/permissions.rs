@@ -80,6 +80,7 @@ pub fn worker(table: &Table) -> Permissions {
     rights.may_publish(table.calls.iter().copied());
     rights.may_publish(table.publishes.iter().copied());
     rights.may_subscribe([subject::wake(service)]);
+    rights.may_subscribe(table.hears.iter().copied());
     rights.may_subscribe(table.answers.iter().map(|answered| format!("{answered} {QUEUE}")));
     for verb in ["PING", "INFO", "STATS"] {
         rights.may_subscribe([
