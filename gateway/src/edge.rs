@@ -121,8 +121,8 @@ async fn forward(
         ..outgoing(gateway, &asker, &parts.headers)?
     };
     let message = gateway
-        .bus
-        .request(bound.info.subject, bound.info.effect, &outgoing, body)
+        .circuits
+        .request(&gateway.bus, bound.info, &outgoing, body)
         .await
         .map_err(|error| unavailable(&error, bound.info))?;
     let header =

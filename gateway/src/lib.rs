@@ -2,6 +2,7 @@
 //! that names a request of the contract, and everything passes over the bus.
 
 mod asyncapi;
+mod circuits;
 mod client_address;
 pub mod config;
 mod device_cookie;
@@ -38,12 +39,14 @@ use object_store::local::LocalFileSystem;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::circuits::Circuits;
 use crate::config::Config;
 use crate::limits::Limits;
 
 /// The gateway of one process.
 pub struct Gateway {
     bus: Bus,
+    circuits: Circuits,
     tokens: TokenCheck,
     clock: Clock,
     config: Config,
@@ -80,6 +83,7 @@ impl Gateway {
         };
         Ok(Gateway {
             bus,
+            circuits: Circuits::new(),
             tokens,
             clock,
             config,

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::jetstream;
-use async_nats::{Client, ConnectOptions, Event, HeaderMap, Message, StatusCode};
+pub use async_nats::Message;
+use async_nats::{Client, ConnectOptions, Event, HeaderMap, StatusCode};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
-use lectern_subjects::{Effect, Problem, Request};
+use lectern_subjects::{Effect, Problem, Request, subject};
 use tokio::sync::oneshot;
 
 use crate::call::{self, Call, ClientInfo};
@@ -374,6 +375,12 @@ impl Bus {
             Ok(Ok(message)) => Ok(message),
             Ok(Err(_)) | Err(_) => Err(CallError::Timeout),
         }
+    }
+
+    /// Whether any process of a service answers `$SRV.PING` within this time: that it lives, not that it is ready.
+    pub async fn is_there(&self, service: &str, patience: Duration) -> bool {
+        let ping = subject::discovery("PING", Some(service), None);
+        self.exchange(&ping, HeaderMap::new(), Bytes::new(), patience).await.is_ok()
     }
 
     /// A message that may be lost: the outbox holds what it tells of. One that is queued while the connection is away goes

@@ -7,6 +7,7 @@ mod authorisation;
 mod bad_input;
 mod bad_route;
 mod bad_token;
+mod circuits;
 mod contract;
 mod crash;
 mod database_loss;

@@ -25,6 +25,7 @@ mod mail;
 mod mfa;
 mod pages;
 mod password;
+mod resealing;
 mod session;
 mod settings;
 mod sign_in;
@@ -116,6 +117,7 @@ pub fn service() -> Service<App> {
         .sweep("erasures", erasure::PACE, erasure::sweep)
         .sweep("mass_revocations", staff::mass_revocation::PACE, staff::mass_revocation::resume)
         .sweep("tidy", tidy::PACE, tidy::tidy)
+        .sweep("resealing", resealing::PACE, resealing::reseal)
         .sweep("gauges", gauges::PACE, gauges::gauges)
         .hears(account::cache::FACTS)
         // the bucket that every role watches

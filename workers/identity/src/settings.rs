@@ -27,7 +27,13 @@ pub(crate) const KEK: Setting = Setting {
     name: "IDENTITY_KEK",
     default: None,
     secret: true,
-    help: "key-encryption key of identity: 32 bytes, base64",
+    help: "key-encryption keys of identity, comma-separated, each 32 bytes in base64: the first seals, all open",
+};
+pub(crate) const HASH_KEY: Setting = Setting {
+    name: "IDENTITY_HASH_KEY",
+    default: None,
+    secret: true,
+    help: "key of identity's hashes of codes and addresses, 32 bytes in base64; absent: the one key of IDENTITY_KEK",
 };
 const ERASER_NKEY: Setting = Setting {
     name: "IDENTITY_ERASER_NKEY",
@@ -195,6 +201,7 @@ const HASH_POOL_SIZE: Setting = Setting {
 /// The settings of this worker.
 pub const SETTINGS: &[Setting] = &[
     KEK,
+    HASH_KEY,
     ERASER_NKEY,
     MAILBOX_FILE,
     SMTP_HOST,
