@@ -20,6 +20,7 @@ mod edge;
 mod erasure;
 mod health;
 mod idempotency;
+mod keys_at_rest;
 mod load;
 mod log_secrets;
 mod media;

@@ -79,7 +79,8 @@ impl Vault {
             }
         };
         let keys = listed.iter().map(SealingKey::of).collect::<anyhow::Result<_>>()?;
-        let hashing = root(&hash_key).expand(&[b"hash"], hmac::HMAC_SHA256).map_err(broken)?;
+        let hash_root = root(&hash_key);
+        let hashing = hash_root.expand(&[b"hash"], hmac::HMAC_SHA256).map_err(broken)?;
         Ok(Vault { keys, hashing: hmac::Key::from(hashing), random: SystemRandom::new() })
     }
 
