@@ -28,7 +28,7 @@ pub(crate) fn document() -> Value {
             "title": "Lectern",
             "version": env!("CARGO_PKG_VERSION"),
             "description": "Requests (`svc.…`) are NATS request/reply with the headers Authorization, Idempotency-Key, If-Match, \
-                X-Request-Id, traceparent and Lectern-Deadline (unix ms). A refusal carries Nats-Service-Error-Code and a \
+                X-Min-Version, X-Request-Id, traceparent and Lectern-Deadline (unix ms). A refusal carries Nats-Service-Error-Code and a \
                 problem document. Facts (`evt.…`) are kept in stream EVENTS; their last token is the key.",
             "license": { "name": "Apache-2.0" },
         },

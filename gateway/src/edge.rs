@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCod
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use lectern_core::bus::{DEFAULT_DEADLINE, Outgoing, refusal_status};
-use lectern_core::call::{Caller, ClientInfo};
+use lectern_core::call::{Caller, ClientInfo, version_tag};
 use lectern_core::error::CallError;
 use lectern_core::token::TokenFault;
 use lectern_subjects::identity::IdentityRefusal;
@@ -33,6 +33,8 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The paths of the seeds were old on the day of our first: 2026-11-20, as RFC 9745 writes a date.
 const DEPRECATED_SINCE: &str = "@1795132800";
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The least version that a cache may show (`spec/protocols.md` P9).
+const MIN_VERSION: HeaderName = HeaderName::from_static("x-min-version");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// A refusal at the edge.
@@ -119,8 +121,8 @@ async fn forward(
         ..outgoing(gateway, &asker, &parts.headers)?
     };
     let message = gateway
-        .bus
-        .request(bound.info.subject, bound.info.effect, &outgoing, body)
+        .circuits
+        .request(&gateway.bus, bound.info, &outgoing, body)
         .await
         .map_err(|error| unavailable(&error, bound.info))?;
     let header =
@@ -272,6 +274,16 @@ pub(crate) fn outgoing(gateway: &Gateway, asker: &Asker, headers: &HeaderMap) ->
             })?)
         }
     };
+    let min_version = match headers.get(MIN_VERSION) {
+        None => None,
+        Some(value) => {
+            let version = value.to_str().ok().and_then(version_tag);
+            Some(version.ok_or_else(|| Refused {
+                details: Some(json!([{ "pointer": "X-Min-Version", "reason": "a version, as an ETag has it" }])),
+                ..CommonRefusal::ValidationFailed.into()
+            })?)
+        }
+    };
     Ok(Outgoing {
         token: asker.token.clone(),
         client: asker.client.clone(),
@@ -280,6 +292,7 @@ pub(crate) fn outgoing(gateway: &Gateway, asker: &Asker, headers: &HeaderMap) ->
         trace: lectern_core::telemetry::current_traceparent().map(Arc::from),
         idempotency_key,
         if_match: headers.get(IF_MATCH).and_then(|value| value.to_str().ok()).map(str::to_owned),
+        min_version,
     })
 }
 
@@ -320,7 +333,7 @@ fn success(
 ) -> Response<Body> {
     let etag = etag.and_then(|tag| HeaderValue::from_str(tag).ok());
     let unchanged =
-        info.effect == Effect::Read && etag.is_some() && parts.headers.get(IF_NONE_MATCH) == etag.as_ref();
+        info.effect == Effect::Read && etag.as_ref().is_some_and(|tag| has_it(&parts.headers, tag));
     let mut response = Response::new(if unchanged { Body::empty() } else { Body::from(body) });
     *response.status_mut() = if unchanged {
         StatusCode::NOT_MODIFIED
@@ -339,6 +352,13 @@ fn success(
         headers.insert(ETAG, etag);
     }
     response
+}
+
+/// Whether the client says that it has this version: `*`, or a list of tags that are compared weakly (RFC 9110 §13.1.2).
+fn has_it(headers: &HeaderMap, tag: &HeaderValue) -> bool {
+    let lists = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let mut tags = lists.flat_map(|list| list.split(',')).map(str::trim);
+    tags.any(|known| known == "*" || known.trim_start_matches("W/").as_bytes() == tag.as_bytes())
 }
 
 /// A refusal as an answer.

@@ -2,6 +2,7 @@
 //! that names a request of the contract, and everything passes over the bus.
 
 mod asyncapi;
+mod circuits;
 mod client_address;
 pub mod config;
 mod device_cookie;
@@ -38,12 +39,14 @@ use object_store::local::LocalFileSystem;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::circuits::Circuits;
 use crate::config::Config;
 use crate::limits::Limits;
 
 /// The gateway of one process.
 pub struct Gateway {
     bus: Bus,
+    circuits: Circuits,
     tokens: TokenCheck,
     clock: Clock,
     config: Config,
@@ -68,7 +71,7 @@ impl Gateway {
         health: Health,
     ) -> anyhow::Result<Gateway> {
         let config = Config::from(env)?;
-        let limits = Limits::new(config.limits);
+        let limits = Limits::new(config.limits, config.per_address);
         std::fs::create_dir_all(&config.media_root)
             .with_context(|| format!("MEDIA_ROOT: {} can't be made", config.media_root.display()))?;
         let store = Arc::new(LocalFileSystem::new_with_prefix(&config.media_root).context("MEDIA_ROOT")?);
@@ -80,6 +83,7 @@ impl Gateway {
         };
         Ok(Gateway {
             bus,
+            circuits: Circuits::new(),
             tokens,
             clock,
             config,

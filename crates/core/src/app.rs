@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::bus::Bus;
+use crate::cache;
 use crate::call::Call;
 use crate::clock::Clock;
 use crate::error::Error;
@@ -83,10 +84,10 @@ impl App {
         Tx::begin(self.clone(), crate::tx::Cause::default()).await
     }
 
-    /// Wakes the relay of this process, and of other processes of this role.
-    pub(crate) async fn wake_relay(&self) {
+    /// Wakes the relay of this process, and of other processes of this role, and tells their caches what has changed.
+    pub(crate) async fn wake_relay(&self, changed: &[(Uuid, i64)]) {
         self.0.relay.notify_one();
-        self.0.bus.ping(lectern_subjects::subject::wake(self.0.service)).await;
+        self.0.bus.ping(lectern_subjects::subject::wake(self.0.service), cache::ping(changed)).await;
     }
 
     /// Waits until [`App::wake_relay`] is called in this process.

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::jetstream;
-use async_nats::{Client, ConnectOptions, Event, HeaderMap, Message, StatusCode};
+pub use async_nats::Message;
+use async_nats::{Client, ConnectOptions, Event, HeaderMap, StatusCode};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
-use lectern_subjects::{Effect, Problem, Request};
+use lectern_subjects::{Effect, Problem, Request, subject};
 use tokio::sync::oneshot;
 
 use crate::call::{self, Call, ClientInfo};
@@ -28,6 +29,8 @@ const READ_ATTEMPT: Duration = Duration::from_millis(1500);
 /// A retry costs ten requests' worth of budget: at most 10 % more load (`spec/reliability.md` K2).
 const RETRY_COST: i64 = 10;
 const RETRY_BUDGET: i64 = 1000;
+/// How long a ping waits for a place among what is to be sent.
+const PING_PATIENCE: Duration = Duration::from_millis(100);
 
 /// How a role connects.
 #[derive(Clone)]
@@ -61,6 +64,7 @@ struct Inner {
 struct Signals {
     slow_consumer: AtomicBool,
     violations: AtomicU64,
+    dropped: AtomicU64,
 }
 
 /// Answers under way. Ours, because the client's own map keeps an entry for ever when a request times out (nats.rs #1617).
@@ -99,6 +103,8 @@ pub struct Outgoing {
     pub idempotency_key: Option<String>,
     /// `If-Match`, as it came.
     pub if_match: Option<String>,
+    /// `X-Min-Version`: nothing older is to be answered.
+    pub min_version: Option<i64>,
 }
 
 impl Outgoing {
@@ -112,6 +118,7 @@ impl Outgoing {
             trace: call.trace.clone(),
             idempotency_key: None,
             if_match: None,
+            min_version: None,
         }
     }
 
@@ -125,6 +132,7 @@ impl Outgoing {
             trace: None,
             idempotency_key: None,
             if_match: None,
+            min_version: None,
         }
     }
 
@@ -149,6 +157,9 @@ impl Outgoing {
         }
         if let Some(version) = &self.if_match {
             headers.insert("If-Match", version.as_str());
+        }
+        if let Some(version) = self.min_version {
+            headers.insert(call::MIN_VERSION, version.to_string().as_str());
         }
         headers
     }
@@ -236,6 +247,11 @@ impl Bus {
     /// Whether the server dropped messages because we read too slowly since the last time this was asked.
     pub(crate) fn took_slow_consumer(&self) -> bool {
         self.0.signals.slow_consumer.swap(false, Ordering::Relaxed)
+    }
+
+    /// How often messages were dropped because we read too slowly.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.0.signals.dropped.load(Ordering::Relaxed)
     }
 
     /// How often the server refused us a subject; anything but 0 is a fault of the permissions.
@@ -361,12 +377,18 @@ impl Bus {
         }
     }
 
-    /// A message that nobody may rely on: it wakes, it never informs.
+    /// Whether any process of a service answers `$SRV.PING` within this time: that it lives, not that it is ready.
+    pub async fn is_there(&self, service: &str, patience: Duration) -> bool {
+        let ping = subject::discovery("PING", Some(service), None);
+        self.exchange(&ping, HeaderMap::new(), Bytes::new(), patience).await.is_ok()
+    }
+
+    /// A message that may be lost: the outbox holds what it tells of. One that is queued while the connection is away goes
+    /// before the answer that is queued after it.
     #[expect(clippy::disallowed_methods, reason = "pings may be lost")]
-    pub(crate) async fn ping(&self, subject: String) {
-        if self.is_connected() {
-            let _lost = self.0.client.publish(subject, Bytes::new()).await;
-        }
+    pub(crate) async fn ping(&self, subject: String, body: Bytes) {
+        let queued = self.0.client.publish(subject, body);
+        let _lost = tokio::time::timeout(PING_PATIENCE, queued).await;
     }
 
     /// Opens a key-value bucket.
@@ -427,6 +449,7 @@ impl Signals {
             Event::Closed => "closed",
             Event::SlowConsumer(_) => {
                 self.slow_consumer.store(true, Ordering::Relaxed);
+                self.dropped.fetch_add(1, Ordering::Relaxed);
                 "slow_consumer"
             }
             Event::ServerError(_) => "server_error",

@@ -44,6 +44,8 @@ impl Caller {
 pub(crate) const CLIENT_ADDRESS: &str = "Lectern-ClientInfo-Address";
 /// Header of the program that it came from.
 pub(crate) const CLIENT_AGENT: &str = "Lectern-ClientInfo-Agent";
+/// Header of the least version that an answer from a cache may show.
+pub(crate) const MIN_VERSION: &str = "X-Min-Version";
 /// The longest agent that is kept, characters (seed 001, login_history).
 const LONGEST_AGENT: usize = 500;
 
@@ -91,6 +93,8 @@ pub struct Call {
     pub idempotency: Option<Arc<Claim>>,
     /// The version in `If-Match`.
     pub if_match: Option<i64>,
+    /// The version in `X-Min-Version`: who asks has seen it, and is shown nothing older from a cache.
+    pub min_version: Option<i64>,
     pub(crate) existing: Arc<AtomicBool>,
 }
 
@@ -137,6 +141,11 @@ impl Call {
     pub fn mark_existing(&self) {
         self.existing.store(true, Ordering::Relaxed);
     }
+}
+
+/// A version as headers have it: `"3"`, `W/"3"` or `3`.
+pub fn version_tag(tag: &str) -> Option<i64> {
+    tag.trim().trim_start_matches("W/").trim_matches('"').parse().ok()
 }
 
 /// Why a token was not accepted.

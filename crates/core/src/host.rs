@@ -22,7 +22,7 @@ use tracing::Instrument;
 
 use crate::app::App;
 use crate::bus::{DEADLINE, DEFAULT_DEADLINE};
-use crate::call::{Call, Caller, Claim, ClientInfo};
+use crate::call::{Call, Caller, Claim, ClientInfo, MIN_VERSION, version_tag};
 use crate::discovery::Stats;
 use crate::error::{CallError, Error};
 use crate::reply::Answer;
@@ -209,6 +209,7 @@ impl<A: Clone + Send + Sync + 'static> Host<A> {
             trace: telemetry::current_traceparent().map(Arc::from),
             idempotency: None,
             if_match: None,
+            min_version: None,
             existing: Arc::new(AtomicBool::new(false)),
         };
         let admitted = self.admit(endpoint, message, &mut call).await;
@@ -252,6 +253,7 @@ impl<A: Clone + Send + Sync + 'static> Host<A> {
         }
         check_access(endpoint.access, call.caller.as_deref(), now)?;
         call.if_match = header(message, "If-Match").and_then(version_tag);
+        call.min_version = header(message, MIN_VERSION).and_then(version_tag);
         if let (Effect::Write, Some(key), Some(caller)) =
             (endpoint.effect, header(message, "Idempotency-Key"), &call.caller)
         {
@@ -410,11 +412,6 @@ fn header<'m>(message: &'m Message, name: &str) -> Option<&'m str> {
 fn bearer(header: &str) -> Option<&str> {
     let (scheme, token) = header.split_once(' ')?;
     (scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty()).then(|| token.trim())
-}
-
-/// `"3"`, `W/"3"` or `3`.
-fn version_tag(tag: &str) -> Option<i64> {
-    tag.trim().trim_start_matches("W/").trim_matches('"').parse().ok()
 }
 
 /// The sender's deadline, never further away than a minute.

@@ -7,6 +7,7 @@
 pub mod admin;
 pub mod app;
 pub mod bus;
+pub mod cache;
 pub mod call;
 pub mod clock;
 pub mod config;

@@ -59,6 +59,8 @@ pub const TABLE: &[Metric] = &[
     row("nats_events_total", Counter, "what happened to the connection", &["role", "kind"]),
     row("nats_permission_violations_total", Counter, "subjects that the broker refused us", &["role"]),
     row("panics_total", Counter, "handlers that panicked", &["service"]),
+    row("cache_hits_total", Counter, "looks that found what they looked for", &["cache_type"]),
+    row("cache_misses_total", Counter, "looks that did not", &["cache_type"]),
     // facts and timers
     row("outbox_pending", Gauge, "announced and not yet stored by the broker", &["service"]),
     row("outbox_lag_seconds", Gauge, "age of the oldest of them", &["service"]),
@@ -76,6 +78,9 @@ pub const TABLE: &[Metric] = &[
     row("content_upload_bytes_total", Counter, "bytes of files taken", &[]),
     row("gateway_revocation_lag_seconds", SECONDS, "time until an ended session is refused", &["role"]),
     row("gateway_revocation_watcher_age_seconds", Gauge, "age of what is known of revocations", &["role"]),
+    row("gateway_circuit_state", Gauge, "0 closed, 1 half open, 2 open", &["service"]),
+    row("gateway_circuit_opened_total", Counter, "times that a circuit opened", &["service"]),
+    row("gateway_circuit_refused_total", Counter, "requests refused: the circuit was open", &["service"]),
     // identity (names of seed 001)
     row("user_login_attempts_total", Counter, "sign-ins", &["status"]),
     row("user_failed_login_attempts_total", Counter, "refused sign-ins", &["reason"]),
@@ -97,6 +102,7 @@ pub const TABLE: &[Metric] = &[
     row("users_total", Gauge, "accounts that are not deleted, of all processes", &[]),
     row("active_users_total", Gauge, "accounts that may sign in, of all processes", &[]),
     row("user_service_info", Gauge, "always 1", &["version", "environment"]),
+    row("user_sealed_under_old_keys", Gauge, "values that an old key of IDENTITY_KEK still holds, of all processes", &[]),
     row("user_erasures_open", Gauge, "people who are being forgotten and are not yet everywhere", &[]),
     // playback
     row("playback_events_total", Counter, "playback events accepted", &["kind"]),

@@ -27,6 +27,7 @@ pub struct Service<A> {
     pub(crate) drains: Vec<DrainOf<A>>,
     calls: Vec<&'static str>,
     publishes: Vec<&'static str>,
+    hears: Vec<&'static str>,
     sweeps: Vec<Sweep<A>>,
 }
 
@@ -141,6 +142,7 @@ impl<A: Clone + Send + Sync + 'static> Service<A> {
             drains: Vec::new(),
             calls: Vec::new(),
             publishes: Vec::new(),
+            hears: Vec::new(),
             sweeps: Vec::new(),
         }
     }
@@ -272,6 +274,12 @@ impl<A: Clone + Send + Sync + 'static> Service<A> {
         self
     }
 
+    /// Hears these facts as they pass, for a [`Cache`](crate::cache::Cache): gives this role's NATS user the right to.
+    pub fn hears(mut self, facts: &'static str) -> Self {
+        self.hears.push(facts);
+        self
+    }
+
     /// The table without its handlers.
     pub fn table(&self) -> Table {
         Table {
@@ -283,6 +291,7 @@ impl<A: Clone + Send + Sync + 'static> Service<A> {
             drains: self.drains.iter().map(|d| d.drain).collect(),
             calls: self.calls.clone(),
             publishes: self.publishes.clone(),
+            hears: self.hears.clone(),
         }
     }
 
@@ -342,4 +351,6 @@ pub struct Table {
     pub calls: Vec<&'static str>,
     /// Other subjects it publishes to.
     pub publishes: Vec<&'static str>,
+    /// Facts that it hears as they pass.
+    pub hears: Vec<&'static str>,
 }

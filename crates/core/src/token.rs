@@ -76,8 +76,12 @@ impl TokenCheck {
         let mut hash = [0; 32];
         hash.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
         let verified = match self.verified.get(&hash) {
-            Some(verified) => verified,
+            Some(verified) => {
+                metrics::counter!("cache_hits_total", "cache_type" => "token").increment(1);
+                verified
+            }
             None => {
+                metrics::counter!("cache_misses_total", "cache_type" => "token").increment(1);
                 let verified = Arc::new(self.verify(token).await?);
                 self.verified.insert(hash, verified.clone());
                 verified

@@ -53,6 +53,8 @@ pub struct Tx {
     cause: Cause,
     now: DateTime<Utc>,
     announced: bool,
+    /// Entities of which a fact is announced, each with its version.
+    changed: Vec<(Uuid, i64)>,
 }
 
 impl Deref for Tx {
@@ -78,7 +80,7 @@ impl Tx {
         let begun = tokio::spawn(async move { pool.begin().await }).await;
         let inner = begun.unwrap_or(Err(sqlx::Error::WorkerCrashed))?;
         let now = app.now();
-        let mut tx = Tx { inner, app, cause, now, announced: false };
+        let mut tx = Tx { inner, app, cause, now, announced: false, changed: Vec::new() };
         if let Some(claim) = tx.cause.claim.clone() {
             idempotency::claim(&mut tx, &claim, now).await?;
         }
@@ -122,6 +124,7 @@ impl Tx {
     /// [`Error::Sql`], [`Error::Json`].
     pub async fn announce<F: Fact>(&mut self, fact: &F, version: i64) -> Result<(), Error> {
         let row = fact_row(self.app.service(), self.app.clock(), &self.cause, self.now, fact, version)?;
+        self.changed.push((fact.key(), version));
         self.enqueue(row).await
     }
 
@@ -319,7 +322,7 @@ impl Tx {
         })?;
         faults::hit("tx.after_commit").await?;
         if self.announced {
-            self.app.wake_relay().await;
+            self.app.wake_relay(&self.changed).await;
         }
         Ok(())
     }

@@ -30,9 +30,12 @@ pub struct Secrets {
     /// nkey seed of each user of the broker.
     #[serde(default)]
     pub nats: BTreeMap<String, String>,
-    /// The key that encrypts identity's signing keys and mail queue: 32 bytes, base64.
+    /// The keys that encrypt what identity keeps secret, comma-separated: 32 bytes each, base64. The first seals, all open.
     #[serde(default)]
     pub kek: Option<String>,
+    /// The key of identity's hashes: 32 bytes, base64. Files from before it was there have none: `kek` is that, too.
+    #[serde(default)]
+    pub identity_hash_key: Option<String>,
     /// Keys of media URLs, 32 bytes in base64 by key id; the greatest id signs, all verify.
     #[serde(default)]
     pub media_signing_keys: BTreeMap<String, String>,
@@ -115,6 +118,9 @@ impl Secrets {
         if self.kek.is_none() {
             self.kek = Some(BASE64_STANDARD.encode(random::<32>()?));
             added.push("key encryption key".to_owned());
+            // never added to an older file: its hashes would fit nothing any more
+            self.identity_hash_key = Some(BASE64_STANDARD.encode(random::<32>()?));
+            added.push("hash key of identity".to_owned());
         }
         if self.media_signing_keys.is_empty() {
             self.media_signing_keys.insert("k1".to_owned(), BASE64_STANDARD.encode(random::<32>()?));
@@ -127,6 +133,9 @@ impl Secrets {
     pub fn fill(&self, env: &mut Env) {
         if let Some(kek) = &self.kek {
             env.fill("IDENTITY_KEK", kek.clone());
+        }
+        if let Some(key) = &self.identity_hash_key {
+            env.fill("IDENTITY_HASH_KEY", key.clone());
         }
         if let Some(eraser) = self.nats.get("eraser") {
             env.fill("IDENTITY_ERASER_NKEY", eraser.clone());

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use lectern_core::cache::Cache;
 use lectern_core::{Call, Env, Error, Tx};
-use lectern_subjects::identity::IdentityRefusal;
+use lectern_subjects::identity::{Account, IdentityRefusal};
 use lectern_subjects::{CommonRefusal, Refusal};
 use sqlx::Postgres;
 use sqlx::pool::PoolConnection;
 
+use crate::account;
 use crate::gauges;
 use crate::mail::Post;
 use crate::password::{Hashing, NotHashed};
@@ -34,15 +36,16 @@ pub(crate) struct Own {
     pub places: Places,
     pub post: Option<Post>,
     pub keys: SigningKeys,
+    pub accounts: Arc<Cache<Arc<Account>>>,
 }
 
 impl Own {
-    fn new(env: &Env) -> anyhow::Result<Own> {
+    fn new(env: &Env, accounts: Arc<Cache<Arc<Account>>>) -> anyhow::Result<Own> {
         let settings = Settings::read(env)?;
         let vault = Vault::open_with(env)?;
         let hashing = Hashing::new(settings.hash_pool, settings.argon2.clone(), &vault)?;
         let (places, keys, post) = (Places::default(), SigningKeys::default(), Post::of(&settings));
-        Ok(Own { settings, vault, hashing, places, post, keys })
+        Ok(Own { settings, vault, hashing, places, post, keys, accounts })
     }
 }
 
@@ -51,9 +54,10 @@ impl Own {
 /// # Errors
 /// When a setting is missing or impossible; the error names it.
 pub async fn app(core: lectern_core::App, env: &Env) -> anyhow::Result<App> {
+    let accounts = account::cache::new(&core).await?;
     // the dummy hash is computed here, with the live parameters
     let env = env.clone();
-    let own = tokio::task::spawn_blocking(move || Own::new(&env)).await??;
+    let own = tokio::task::spawn_blocking(move || Own::new(&env, accounts)).await??;
     gauges::start_at_zero();
     match (&own.post, &own.settings.mailbox) {
         (None, _) => tracing::warn!("neither SMTP_HOST nor MAILBOX_FILE is set: letters stay in the queue"),
@@ -102,6 +106,11 @@ impl App {
 
     pub(crate) fn keys(&self) -> &SigningKeys {
         &self.own.keys
+    }
+
+    /// Accounts that this process has read.
+    pub(crate) fn accounts(&self) -> &Cache<Arc<Account>> {
+        &self.own.accounts
     }
 
     /// Time left for a request.

@@ -25,6 +25,7 @@ mod mail;
 mod mfa;
 mod pages;
 mod password;
+mod resealing;
 mod session;
 mod settings;
 mod sign_in;
@@ -117,7 +118,9 @@ pub fn service() -> Service<App> {
         .sweep("erasures", erasure::PACE, erasure::sweep)
         .sweep("mass_revocations", staff::mass_revocation::PACE, staff::mass_revocation::resume)
         .sweep("tidy", tidy::PACE, tidy::tidy)
+        .sweep("resealing", resealing::PACE, resealing::reseal)
         .sweep("gauges", gauges::PACE, gauges::gauges)
+        .hears(account::cache::FACTS)
         // the bucket that every role watches
         .publishes("$KV.revoked.>")
         // and whose entries it looks at before it puts another over them

@@ -27,7 +27,13 @@ pub(crate) const KEK: Setting = Setting {
     name: "IDENTITY_KEK",
     default: None,
     secret: true,
-    help: "key-encryption key of identity: 32 bytes, base64",
+    help: "key-encryption keys of identity, comma-separated, each 32 bytes in base64: the first seals, all open",
+};
+pub(crate) const HASH_KEY: Setting = Setting {
+    name: "IDENTITY_HASH_KEY",
+    default: None,
+    secret: true,
+    help: "key of identity's hashes of codes and addresses, 32 bytes in base64; absent: the one key of IDENTITY_KEK",
 };
 const ERASER_NKEY: Setting = Setting {
     name: "IDENTITY_ERASER_NKEY",
@@ -131,11 +137,17 @@ const LOCKOUT_MINUTES: Setting = Setting {
     secret: false,
     help: "how long it stays locked, minutes, 1 to 1440",
 };
+const EMAIL_VERIFICATION: Setting = Setting {
+    name: "ENABLE_EMAIL_VERIFICATION",
+    default: Some("true"),
+    secret: false,
+    help: "true: sign-up mails a code that verifies the address; false: none is mailed, the requests are not there, no address is verified",
+};
 const REQUIRES_VERIFIED: Setting = Setting {
     name: "LOGIN_REQUIRES_VERIFIED_EMAIL",
     default: None,
     secret: false,
-    help: "true or false; absent: true in staging and production, false in development and test",
+    help: "true or false; absent: true in staging and production where addresses are verified, false elsewhere",
 };
 const TOKEN_CLAIM_EMAIL: Setting = Setting {
     name: "TOKEN_CLAIM_EMAIL",
@@ -201,6 +213,7 @@ const HASH_POOL_SIZE: Setting = Setting {
 /// The settings of this worker.
 pub const SETTINGS: &[Setting] = &[
     KEK,
+    HASH_KEY,
     ERASER_NKEY,
     MAILBOX_FILE,
     SMTP_HOST,
@@ -228,6 +241,7 @@ pub const SETTINGS: &[Setting] = &[
     RP_ORIGINS,
     MAX_ATTEMPTS,
     LOCKOUT_MINUTES,
+    EMAIL_VERIFICATION,
     REQUIRES_VERIFIED,
     TOKEN_CLAIM_EMAIL,
     ROLE_ON_REGISTER,
@@ -281,6 +295,7 @@ pub(crate) struct Settings {
     pub relying_party: Option<Webauthn>,
     pub max_attempts: i32,
     pub lockout: TimeDelta,
+    pub email_verification: bool,
     pub requires_verified_email: bool,
     pub issuer: String,
     pub email_in_token: bool,
@@ -323,10 +338,8 @@ impl Settings {
             relying_party: relying_party::read(env, guarded)?,
             max_attempts: within(env, &MAX_ATTEMPTS, 1..=100)?,
             lockout: TimeDelta::minutes(within(env, &LOCKOUT_MINUTES, 1..=1440)?),
-            requires_verified_email: match env.get(&REQUIRES_VERIFIED) {
-                Some(_) => env.parse(&REQUIRES_VERIFIED)?,
-                None => guarded,
-            },
+            email_verification: env.parse(&EMAIL_VERIFICATION)?,
+            requires_verified_email: requires_verified_email(env, guarded)?,
             issuer: lectern_core::jwt::issuer(env)?,
             email_in_token: env.parse(&TOKEN_CLAIM_EMAIL)?,
             role_on_register: role_on_register(env, guarded)?,
@@ -369,6 +382,20 @@ impl std::str::FromStr for WhenFull {
 fn rate(env: &Env, setting: &Setting) -> Result<Option<Rate>, ConfigError> {
     let Limit(rate) = env.parse(setting)?;
     Ok(rate)
+}
+
+/// Where nobody can verify an address nobody may be asked for a verified one.
+fn requires_verified_email(env: &Env, guarded: bool) -> Result<bool, ConfigError> {
+    let verifies: bool = env.parse(&EMAIL_VERIFICATION)?;
+    let requires = match env.get(&REQUIRES_VERIFIED) {
+        Some(_) => env.parse(&REQUIRES_VERIFIED)?,
+        None => guarded && verifies,
+    };
+    if requires && !verifies {
+        let reason = format!("true is impossible with {}=false", EMAIL_VERIFICATION.name);
+        return Err(ConfigError::new(REQUIRES_VERIFIED.name, reason));
+    }
+    Ok(requires)
 }
 
 /// Identity spec C2: where it matters nobody makes themselves an admin.

@@ -1,51 +1,92 @@
-//! What is kept secret at rest: sealed with ChaCha20-Poly1305 under keys derived from `IDENTITY_KEK`, one per purpose.
+//! What is kept secret at rest: sealed with ChaCha20-Poly1305 under keys derived from `IDENTITY_KEK`, of which
+//! there are two while one takes the other's place. What is guessable is hashed under one derived from `IDENTITY_HASH_KEY`.
 
 use anyhow::{Context, anyhow};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use lectern_core::Env;
-use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce};
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::{digest, hkdf, hmac};
 
-use crate::settings::KEK;
+use crate::settings::{HASH_KEY, KEK};
 
 /// Layout of what is sealed: this byte, the key's id, a random nonce, the ciphertext with its tag.
 const FORMAT: u8 = 1;
 const KEY_ID_LEN: usize = 8;
+const KEK_LEN: usize = 32;
 const HEAD_LEN: usize = 1 + KEY_ID_LEN + NONCE_LEN;
 
 /// Seals, opens and hashes with keys that never leave it.
 pub(crate) struct Vault {
-    key_id: [u8; KEY_ID_LEN],
-    sealing: LessSafeKey,
+    /// The first seals, all open.
+    keys: Vec<SealingKey>,
     hashing: hmac::Key,
     random: SystemRandom,
 }
 
-impl Vault {
-    /// The vault of `IDENTITY_KEK`.
-    pub fn open_with(env: &Env) -> anyhow::Result<Vault> {
-        let kek =
-            STANDARD.decode(env.require(&KEK)?.trim()).with_context(|| format!("{}: base64", KEK.name))?;
-        if kek.len() != 32 {
-            return Err(anyhow!("{}: expected 32 bytes, got {}", KEK.name, kek.len()));
-        }
-        let broken = |_| anyhow!("a key could not be derived");
-        // an id that says which key-encryption key was used, and nothing else about it
-        let mut key_id = [0; KEY_ID_LEN];
+/// What is derived from one key-encryption key.
+struct SealingKey {
+    /// Says which key was used, and nothing else about it.
+    id: [u8; KEY_ID_LEN],
+    key: LessSafeKey,
+}
+
+impl SealingKey {
+    fn of(kek: &[u8; KEK_LEN]) -> anyhow::Result<SealingKey> {
+        let mut id = [0; KEY_ID_LEN];
         let mut labelled = b"lectern identity key id:".to_vec();
-        labelled.extend(&kek);
-        key_id.copy_from_slice(&digest::digest(&digest::SHA256, &labelled).as_ref()[..KEY_ID_LEN]);
-        let root = hkdf::Salt::new(hkdf::HKDF_SHA256, b"lectern identity v1").extract(&kek);
-        let sealing = root.expand(&[b"seal"], &CHACHA20_POLY1305).map_err(broken)?;
-        let hashing = root.expand(&[b"hash"], hmac::HMAC_SHA256).map_err(broken)?;
-        Ok(Vault {
-            key_id,
-            sealing: LessSafeKey::new(UnboundKey::from(sealing)),
-            hashing: hmac::Key::from(hashing),
-            random: SystemRandom::new(),
-        })
+        labelled.extend(kek);
+        id.copy_from_slice(&digest::digest(&digest::SHA256, &labelled).as_ref()[..KEY_ID_LEN]);
+        let key = root(kek).expand(&[b"seal"], &CHACHA20_POLY1305).map_err(broken)?.into();
+        Ok(SealingKey { id, key: LessSafeKey::new(key) })
+    }
+}
+
+fn root(key: &[u8; KEK_LEN]) -> hkdf::Prk {
+    hkdf::Salt::new(hkdf::HKDF_SHA256, b"lectern identity v1").extract(key)
+}
+
+fn broken(_: ring::error::Unspecified) -> anyhow::Error {
+    anyhow!("a key could not be derived")
+}
+
+/// 32 bytes of a setting.
+fn read(name: &str, text: &str) -> anyhow::Result<[u8; KEK_LEN]> {
+    let key = STANDARD.decode(text.trim()).with_context(|| format!("{name}: base64"))?;
+    let length = key.len();
+    key.try_into().map_err(|_| anyhow!("{name}: expected {KEK_LEN} bytes, got {length}"))
+}
+
+impl Vault {
+    /// The vault of `IDENTITY_KEK` and `IDENTITY_HASH_KEY`.
+    ///
+    /// # Errors
+    /// When one of them is no key, or two keys are there to seal and none is named to hash: a hash can't be made anew, so its
+    /// key may not depend on which one comes first.
+    pub fn open_with(env: &Env) -> anyhow::Result<Vault> {
+        let listed = env.require(&KEK)?.split(',').map(|text| read(KEK.name, text));
+        let listed = listed.collect::<anyhow::Result<Vec<_>>>()?;
+        let hash_key = match (env.get(&HASH_KEY), listed.as_slice()) {
+            (Some(text), _) => read(HASH_KEY.name, text)?,
+            (None, [only]) => *only,
+            (None, _) => {
+                return Err(anyhow!(
+                    "{}: required with several keys in {}; the one that has been alone there",
+                    HASH_KEY.name,
+                    KEK.name
+                ));
+            }
+        };
+        let keys = listed.iter().map(SealingKey::of).collect::<anyhow::Result<_>>()?;
+        let hash_root = root(&hash_key);
+        let hashing = hash_root.expand(&[b"hash"], hmac::HMAC_SHA256).map_err(broken)?;
+        Ok(Vault { keys, hashing: hmac::Key::from(hashing), random: SystemRandom::new() })
+    }
+
+    /// The ids of the keys that open and do not seal any more.
+    pub fn old_keys(&self) -> impl Iterator<Item = [u8; KEY_ID_LEN]> {
+        self.keys.iter().skip(1).map(|old| old.id)
     }
 
     /// Random bytes.
@@ -58,13 +99,13 @@ impl Vault {
     /// Seals bytes for one `place`, for example a table, column and row: they open nowhere else.
     pub fn seal(&self, place: &str, plain: &[u8]) -> anyhow::Result<Vec<u8>> {
         let nonce = self.random::<NONCE_LEN>()?;
+        let SealingKey { id, key } = self.keys.first().context("no key to seal with")?;
         let mut sealed = Vec::with_capacity(HEAD_LEN + plain.len() + CHACHA20_POLY1305.tag_len());
         sealed.push(FORMAT);
-        sealed.extend(self.key_id);
+        sealed.extend(id);
         sealed.extend(nonce);
         let mut text = plain.to_vec();
-        self.sealing
-            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(place), &mut text)
+        key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(place), &mut text)
             .map_err(|_| anyhow!("sealing failed"))?;
         sealed.append(&mut text);
         Ok(sealed)
@@ -76,14 +117,15 @@ impl Vault {
         if head[0] != FORMAT {
             return Err(anyhow!("sealed in an unknown format"));
         }
-        if head[1..=KEY_ID_LEN] != self.key_id {
-            return Err(anyhow!("sealed under another key than {}", KEK.name));
-        }
+        let SealingKey { key, .. } = self
+            .keys
+            .iter()
+            .find(|key| head[1..=KEY_ID_LEN] == key.id)
+            .with_context(|| format!("sealed under another key than {}", KEK.name))?;
         let nonce = Nonce::try_assume_unique_for_key(&head[1 + KEY_ID_LEN..])
             .map_err(|_| anyhow!("a nonce of the wrong length"))?;
         let mut text = text.to_vec();
-        let plain = self
-            .sealing
+        let plain = key
             .open_in_place(nonce, Aad::from(place), &mut text)
             .map_err(|_| anyhow!("what is sealed was changed or belongs elsewhere"))?;
         Ok(plain.to_vec())
@@ -164,6 +206,31 @@ pub(crate) mod tests {
         assert!(!vault.matches("code", &[b"a", b"bc"], &hash));
         assert!(!vault.matches("sign-in", &[b"ab", b"c"], &hash));
         assert_ne!(hash, tests::vault(2).hash("code", &[b"ab", b"c"]));
+    }
+
+    #[test]
+    fn i086_the_first_key_seals_all_open_and_none_changes_the_hashes() {
+        let text = |byte: u8| STANDARD.encode([byte; 32]);
+        let vault = |keks: &[u8], hash: Option<u8>| {
+            let keks: Vec<String> = keks.iter().map(|byte| text(*byte)).collect();
+            let mut env = vec![(KEK.name.to_owned(), keks.join(", "))];
+            env.extend(hash.map(|byte| (HASH_KEY.name.to_owned(), text(byte))));
+            Vault::open_with(&Env::of(env))
+        };
+        let old = vault(&[1], None).unwrap();
+        let steps = [&[1, 2][..], &[2, 1], &[2]].map(|keks| vault(keks, Some(1)).unwrap());
+        let (by_old, by_new) = (old.seal("p", b"text").unwrap(), steps[2].seal("p", b"text").unwrap());
+        for (step, opens_old, opens_new) in [(0, true, true), (1, true, true), (2, false, true)] {
+            assert_eq!(steps[step].open("p", &by_old).is_ok(), opens_old, "step {step}");
+            assert_eq!(steps[step].open("p", &by_new).is_ok(), opens_new, "step {step}");
+            assert_eq!(steps[step].hash("code", &[b"x"]), old.hash("code", &[b"x"]), "step {step}");
+        }
+        let id = |sealed: &[u8]| sealed[1..=KEY_ID_LEN].to_vec();
+        assert_eq!(id(&steps[0].seal("p", b"text").unwrap()), id(&by_old));
+        assert_eq!(id(&steps[1].seal("p", b"text").unwrap()), id(&by_new));
+        assert_eq!(steps[1].old_keys().map(Vec::from).collect::<Vec<_>>(), [id(&by_old)]);
+        let refused = vault(&[2, 1], None).err().unwrap();
+        assert!(refused.to_string().contains(HASH_KEY.name), "{refused}");
     }
 
     #[test]

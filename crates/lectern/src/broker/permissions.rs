@@ -80,6 +80,7 @@ pub fn worker(table: &Table) -> Permissions {
     rights.may_publish(table.calls.iter().copied());
     rights.may_publish(table.publishes.iter().copied());
     rights.may_subscribe([subject::wake(service)]);
+    rights.may_subscribe(table.hears.iter().copied());
     rights.may_subscribe(table.answers.iter().map(|answered| format!("{answered} {QUEUE}")));
     for verb in ["PING", "INFO", "STATS"] {
         rights.may_subscribe([
@@ -116,6 +117,8 @@ pub fn gateway() -> Permissions {
     let mut rights = Permissions::new("_INBOX_gateway");
     rights.checks_tokens();
     rights.may_publish(["svc.*.>"]);
+    // a circuit asks a service that fell silent whether it is there
+    rights.may_publish([subject::discovery("PING", Some("*"), None)]);
     // the security feed reads facts of identity, and makes no consumer
     rights.may_publish(["$JS.API.STREAM.INFO.EVENTS", "$JS.API.DIRECT.GET.EVENTS"]);
     rights.may_subscribe(["evt.identity.v1.>"]);

@@ -58,6 +58,7 @@ pub async fn call(env: &Env, args: Args) -> anyhow::Result<()> {
         deadline: clock.now() + TimeDelta::seconds(args.timeout.into()),
         idempotency_key: args.key,
         if_match: args.if_match,
+        min_version: None,
         ..Outgoing::own(&clock)
     };
     let effect = known.map_or(Effect::Unkeyed, |request| request.effect);

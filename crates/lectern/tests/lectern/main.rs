@@ -10,6 +10,7 @@ mod manifests;
 mod observability;
 mod policy;
 mod requirements;
+mod seed_settings;
 mod source;
 
 use lectern_harness::StackOptions;

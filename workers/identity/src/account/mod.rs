@@ -1,5 +1,6 @@
 //! Accounts: how one is made, on every road, and how it is shown.
 
+pub(crate) mod cache;
 pub(crate) mod email_change;
 pub(crate) mod email_confirm;
 pub(crate) mod me;
@@ -14,7 +15,7 @@ use lectern_core::{Call, Error, Tx};
 use lectern_subjects::Role;
 use lectern_subjects::id::UserId;
 use lectern_subjects::identity::{Account, IdentityRefusal, Register, User};
-use sqlx::{PgConnection, PgPool, query, query_scalar};
+use sqlx::{PgConnection, query, query_scalar};
 
 use crate::app::{App, Fault};
 use crate::mail::letters::Language;
@@ -114,13 +115,7 @@ pub(crate) async fn insert(
     }
 }
 
-/// An account as its owner sees it; none when there is no such account, or it was deleted.
-pub(crate) async fn show(pool: &PgPool, vault: &Vault, id: UserId) -> Result<Option<User>, Fault> {
-    let mut connection = pool.acquire().await?;
-    Ok(show_full(&mut connection, vault, id).await?.map(|account| account.user))
-}
-
-/// The same with everything that the owner may change.
+/// An account with everything that its owner may change; none when there is no such account, or it was deleted.
 pub(crate) async fn show_full(
     database: &mut PgConnection,
     vault: &Vault,

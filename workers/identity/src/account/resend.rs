@@ -11,6 +11,7 @@ use crate::sign_in::address_limit::{self, Action};
 
 /// Mails a new code to an address that waits for one. The answer never says whether there is such an address.
 pub async fn resend(app: App, call: Call, req: ResendVerification) -> Outcome<ResendVerification> {
+    verification::is_on(&app)?;
     address_limit::take(&app, &call, Action::Resend).await?;
     let mut tx = app.begin_patiently(&call).await?;
     let waiting = query!(

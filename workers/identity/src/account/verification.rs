@@ -24,6 +24,14 @@ const PER_HOUR: i32 = 5;
 
 const HASHED_AS: &str = "email code";
 
+/// Whether addresses are verified here.
+///
+/// # Errors
+/// COMMON_0006: there is no such thing as a request of a feature that is switched off (architecture §13).
+pub(crate) fn is_on(app: &App) -> Result<(), CommonRefusal> {
+    if app.settings().email_verification { Ok(()) } else { Err(CommonRefusal::RouteNotFound) }
+}
+
 /// What a code is for. One of another purpose is a wrong one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {

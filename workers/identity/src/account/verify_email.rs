@@ -12,6 +12,7 @@ use crate::app::{App, Fault};
 
 /// Verifies the address. Unknown addresses, verified ones and wrong codes are answered alike.
 pub async fn verify_email(app: App, call: Call, req: VerifyEmail) -> Outcome<VerifyEmail> {
+    verification::is_on(&app)?;
     let tried = attempt(&app, &call, &req).await?;
     let status = match tried {
         Tried::Right(_) => "success",

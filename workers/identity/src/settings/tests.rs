@@ -25,6 +25,24 @@ fn sign_in_needs_a_verified_address_in_staging_and_production_unless_told_otherw
 }
 
 #[test]
+fn i080_without_verification_nobody_is_asked_for_a_verified_address() {
+    let off = ("ENABLE_EMAIL_VERIFICATION", "false");
+    assert!(read(&[]).unwrap().email_verification);
+    let production = read(&[("ENVIRONMENT", "production"), off]).unwrap();
+    assert!(!production.email_verification && !production.requires_verified_email);
+    assert_eq!(read(&[off, (REQUIRES_VERIFIED.name, "true")]).unwrap_err().name, REQUIRES_VERIFIED.name);
+}
+
+#[test]
+fn i165_the_flags_of_seed_001_have_its_defaults() {
+    let settings = read(&[]).unwrap();
+    assert!(settings.email_verification && !settings.two_factor);
+    assert_eq!((settings.password_history, settings.max_sessions), (5, Some(5)));
+    assert_eq!((settings.max_attempts, settings.lockout), (5, TimeDelta::minutes(15)));
+    assert_eq!((settings.access_life, settings.idle_life), (TimeDelta::minutes(30), TimeDelta::days(7)));
+}
+
+#[test]
 fn impossible_values_name_their_variable() {
     for (name, value) in [
         (ACCESS_MINUTES.name, "0"),
@@ -35,6 +53,7 @@ fn impossible_values_name_their_variable() {
         (INVITATION_DAYS.name, "31"),
         (STEP_UP_SECONDS.name, "0"),
         (TWO_FACTOR.name, "sometimes"),
+        (EMAIL_VERIFICATION.name, "later"),
         (LOGIN_RATE.name, "5"),
         (REGISTER_RATE.name, "0/h"),
         (SESSION_LIMIT_POLICY.name, "evict"),

@@ -1,14 +1,13 @@
 //! One account, for staff.
 
 use lectern_core::{Call, Outcome};
-use lectern_subjects::identity::{GetUser, IdentityRefusal};
+use lectern_subjects::identity::GetUser;
 
-use crate::account;
+use crate::account::cache;
 use crate::app::App;
 
 /// Shows an account in full.
 pub async fn user_get(app: App, call: Call, req: GetUser) -> Outcome<GetUser> {
-    let mut connection = app.connect_patiently(&call).await?;
-    let account = account::show_full(&mut connection, app.vault(), req.id).await?;
-    Ok(account.ok_or(IdentityRefusal::UserNotFound)?)
+    let account = cache::read(&app, &call, req.id).await?;
+    Ok(account.as_ref().clone())
 }

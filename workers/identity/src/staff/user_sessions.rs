@@ -1,7 +1,7 @@
 //! Staff see and end somebody's sessions (`spec/protocols.md` P3).
 
 use lectern_core::{Call, Outcome};
-use lectern_subjects::identity::{IdentityRefusal, ListUserSessions, Message, RevokeUserSessions};
+use lectern_subjects::identity::{ListUserSessions, Message, RevokeUserSessions};
 use serde_json::json;
 
 use crate::account;
@@ -12,7 +12,7 @@ use crate::sign_in::known_device;
 
 /// Shows the live sessions of a user.
 pub async fn list(app: App, call: Call, req: ListUserSessions) -> Outcome<ListUserSessions> {
-    account::show(app.pool(), app.vault(), req.id).await?.ok_or(IdentityRefusal::UserNotFound)?;
+    account::cache::read(&app, &call, req.id).await?;
     list::page(&app, &call, req.id, req.limit, req.cursor.as_deref()).await
 }
 

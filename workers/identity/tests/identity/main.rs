@@ -3,6 +3,7 @@
 mod accounts;
 mod address_limits;
 mod audit;
+mod caches;
 mod device;
 mod email_change;
 mod factors;

@@ -100,6 +100,18 @@ async fn where_it_is_asked_for_an_unverified_address_can_not_sign_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn i080_switched_off_no_code_is_mailed_and_there_are_no_such_requests() {
+    let world = World::start_with(&[("ENABLE_EMAIL_VERIFICATION", "false")]).await;
+    assert!(!world.registers("a@example.org").await.is_verified);
+    assert_eq!(world.count("SELECT count(*) FROM identity.email_codes").await, 0);
+    assert_eq!(world.refused(&verify("a@example.org", "123456"), None).await, "COMMON_0006");
+    let again = ResendVerification { email: "a@example.org".to_owned() };
+    assert_eq!(world.refused(&again, None).await, "COMMON_0006");
+    world.logs_in("a@example.org").await;
+    assert!(world.letters_now("a@example.org").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_a_mailbox_letters_wait_sealed() {
     let world = World::start_with(&[("MAILBOX_FILE", "")]).await;
     world.ok(&register("secretive@example.org"), None).await;

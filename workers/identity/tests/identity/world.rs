@@ -65,7 +65,7 @@ impl World {
             TestServers::database_with("identity", &["crates/core/migrations", "migrations/identity"])
         );
         let clock = Clock::default();
-        let bus = connect(&nats, "tester", &clock).await;
+        let bus = connect(&nats.url(), "tester", &clock).await;
         let mut env: BTreeMap<String, String> = [
             ("ENVIRONMENT", "development"),
             ("IDENTITY_KEK", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="),
@@ -98,8 +98,13 @@ impl World {
 
     /// Runs one more process's worth of identity.
     pub async fn run_identity(&self) {
+        self.run_identity_at(&self.nats.url()).await;
+    }
+
+    /// The same with its own way to the broker.
+    pub async fn run_identity_at(&self, nats_url: &str) {
         let env = self.env();
-        let bus = connect(&self.nats, "identity", &self.clock).await;
+        let bus = connect(nats_url, "identity", &self.clock).await;
         let database = pg::Database {
             url: self.db.url().to_owned(),
             schema: "identity",
@@ -325,9 +330,9 @@ impl World {
     }
 }
 
-async fn connect(nats: &Nats, role: &str, clock: &Clock) -> Bus {
+async fn connect(nats_url: &str, role: &str, clock: &Clock) -> Bus {
     let config = BusConfig {
-        url: nats.url().to_string(),
+        url: nats_url.to_owned(),
         role: role.to_owned(),
         instance: clock.new_id().to_string(),
         nkey: None,

@@ -1,0 +1,3 @@
+DROP INDEX credentials_sealed_under;
+DROP INDEX users_business_number_sealed_under;
+DROP INDEX users_phone_sealed_under;
