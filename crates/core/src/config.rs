@@ -371,7 +371,8 @@ mod tests {
     #[test]
     fn a_setting_of_several_is_read_named_and_printed_for_each() {
         const SECRET: Setting = Setting { name: "SHOP_*_KEY", default: None, secret: true, help: "" };
-        const COLOUR: Setting = Setting { name: "SHOP_*_COLOUR", default: Some("red"), secret: false, help: "" };
+        const COLOUR: Setting =
+            Setting { name: "SHOP_*_COLOUR", default: Some("red"), secret: false, help: "" };
         let env = env(&[("SHOP_EAST_KEY", "k1"), ("SHOP_WEST_KEY", "k2"), ("SHOP_WEST_COLOUR", "blue")]);
         assert_eq!((env.get_of(&SECRET, "EAST"), env.get_of(&SECRET, "NORTH")), (Some("k1"), None));
         assert_eq!((env.get_of(&COLOUR, "EAST"), env.get_of(&COLOUR, "WEST")), (Some("red"), Some("blue")));
@@ -380,7 +381,10 @@ mod tests {
         assert!(!COLOUR.covers("SHOP__COLOUR") && !COLOUR.covers("SHOP_COLOUR"));
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "SHOP_EAST_COLOUR=green\n").unwrap();
-        assert!(Env::load(Some(file.path()), &[COLOUR]).is_ok() && Env::load(Some(file.path()), &[SECRET]).is_err());
+        assert!(
+            Env::load(Some(file.path()), &[COLOUR]).is_ok()
+                && Env::load(Some(file.path()), &[SECRET]).is_err()
+        );
     }
 
     #[test]

@@ -207,7 +207,10 @@ mod tests {
     #[test]
     fn i079_endpoints_are_as_safe_as_their_issuer() {
         let here = "http://127.0.0.1:8080";
-        assert!(as_safe_as("https://a.example", "https://b.example/token") && as_safe_as(here, "http://127.0.0.1:8080/token"));
+        assert!(
+            as_safe_as("https://a.example", "https://b.example/token")
+                && as_safe_as(here, "http://127.0.0.1:8080/token")
+        );
         assert!(as_safe_as(here, "https://b.example/token"));
         for endpoint in ["http://127.0.0.1/token", "http://b.example/token", "file:///etc/passwd", "token"] {
             assert!(!as_safe_as("https://a.example", endpoint), "{endpoint}");

@@ -27,12 +27,8 @@ pub(crate) const ISSUER: Setting = Setting {
     secret: false,
     help: "the provider's issuer, exactly as it writes it itself, for example https://accounts.google.com; http only on this machine in development and test",
 };
-pub(crate) const CLIENT_ID: Setting = Setting {
-    name: "OIDC_*_CLIENT_ID",
-    default: None,
-    secret: false,
-    help: "who we are at the provider",
-};
+pub(crate) const CLIENT_ID: Setting =
+    Setting { name: "OIDC_*_CLIENT_ID", default: None, secret: false, help: "who we are at the provider" };
 pub(crate) const CLIENT_SECRET: Setting = Setting {
     name: "OIDC_*_CLIENT_SECRET",
     default: None,
@@ -63,10 +59,6 @@ pub(crate) const CA_FILE: Setting = Setting {
     secret: false,
     help: "PEM file of certificate authorities of your own that providers' certificates are from; absent: the public ones only",
 };
-
-/// The settings of this room.
-pub(crate) const SETTINGS: [Setting; 9] =
-    [SOCIAL_LOGIN, PROVIDERS, ISSUER, CLIENT_ID, CLIENT_SECRET, SCOPES, NAME, REDIRECT_URL, CA_FILE];
 
 /// Where else one may sign in.
 #[derive(Debug, Clone)]
@@ -181,8 +173,7 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
 
 fn authorities(env: &Env) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
     let Some(path) = env.get(&CA_FILE) else { return Ok(Vec::new()) };
-    let wrong =
-        |error: &dyn std::fmt::Display| ConfigError::new(CA_FILE.name, format!("{path}: {error}"));
+    let wrong = |error: &dyn std::fmt::Display| ConfigError::new(CA_FILE.name, format!("{path}: {error}"));
     let read = CertificateDer::pem_file_iter(path).map_err(|error| wrong(&error))?;
     let all = read.collect::<Result<Vec<_>, _>>().map_err(|error| wrong(&error))?;
     if all.is_empty() { Err(wrong(&"no certificate in it")) } else { Ok(all) }

@@ -44,8 +44,11 @@ impl Web {
             .with_no_client_auth();
         let mut http = HttpConnector::new();
         http.enforce_http(false);
-        let connector =
-            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(http);
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(http);
         Ok(Web { client: Client::builder(TokioExecutor::new()).build(connector) })
     }
 

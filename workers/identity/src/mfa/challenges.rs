@@ -22,6 +22,8 @@ pub(crate) enum Kind {
     PasskeyNew,
     /// A passkey's signature, at sign-in.
     PasskeySignIn,
+    /// An OpenID provider's answer.
+    Oidc,
 }
 
 impl Kind {
@@ -30,6 +32,7 @@ impl Kind {
             Kind::SecondFactor => "second_factor",
             Kind::PasskeyNew => "passkey_new",
             Kind::PasskeySignIn => "passkey_sign_in",
+            Kind::Oidc => "oidc",
         }
     }
 }

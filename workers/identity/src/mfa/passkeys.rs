@@ -161,9 +161,7 @@ pub async fn remove(app: App, call: Call, req: RemovePasskey) -> Outcome<RemoveP
     .fetch_optional(&mut *tx)
     .await?;
     removed.ok_or(IdentityRefusal::CredentialNotFound)?;
-    if account.password_hash.is_none()
-        && !mfa::kinds(&mut *tx, caller.user).await?.iter().any(|kind| kind == "passkey")
-    {
+    if !sign_in::has_a_way(&mut tx, &app, &account).await? {
         return Err(IdentityRefusal::LastCredential.into());
     }
     mfa::changed(&mut tx, &app, caller.user, &account.email, "passkey", "removed").await?;
