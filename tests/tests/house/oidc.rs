@@ -8,7 +8,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
-use crate::idp::{Idp, person};
+use crate::idp::{CLIENT, Idp, person};
 use crate::shared::{House, until};
 
 /// A browser: it keeps cookies as it is told to, and goes where it is sent.
@@ -86,7 +86,7 @@ async fn stack_with(idp: &Idp) -> Stack {
 #[tokio::test]
 async fn i079_a_browser_signs_up_by_redirects_comes_back_and_is_forgotten() {
     let idp = Idp::start().await;
-    let stack = stack_with(&idp).await;
+    let mut stack = stack_with(&idp).await;
     let mut browser = Browser::at(&stack);
     let begun = browser.goes(&format!("{}/api/v1/auth/oidc/mock/start", stack.http_url())).await;
     assert_eq!((begun.status, begun.headers["cache-control"].as_str()), (302, "no-store"));
@@ -95,6 +95,11 @@ async fn i079_a_browser_signs_up_by_redirects_comes_back_and_is_forgotten() {
     assert!(cookie.ends_with("; Path=/api/v1/auth/oidc; Max-Age=300; HttpOnly; SameSite=Lax"), "{cookie}");
     let back = browser.goes(&begun.headers["location"]).await.headers["location"].clone();
     assert!(back.contains("session_state=") && back.contains("iss="), "{back}");
+    let mut secrets: Vec<String> = browser.cookies.values().cloned().collect();
+    let answer = url::Url::parse(&back).expect("a URL");
+    secrets.extend(
+        answer.query_pairs().filter(|(name, _)| name == "state" || name == "code").map(|(_, it)| it.into()),
+    );
     let signed_in = browser.goes(&back).await;
     assert_eq!(signed_in.status, 200, "{}", signed_in.json);
     assert_eq!(signed_in.headers["cache-control"], "no-store");
@@ -136,6 +141,13 @@ async fn i079_a_browser_signs_up_by_redirects_comes_back_and_is_forgotten() {
     let new = browser.goes(&third).await;
     alice.carries(new.json["access_token"].as_str().expect("a token"));
     assert_ne!(alice.gets("/users/me").await.ok().id(), me.id());
+
+    secrets.extend(["sub-alice", "second@example.org", CLIENT.1].map(str::to_owned));
+    let log = stack.processes()[0].log();
+    assert!(log.contains("oidc_callback"), "it was not on the way: {log}");
+    for secret in &secrets {
+        assert!(!log.contains(secret.as_str()), "the log tells {secret}");
+    }
 }
 
 #[tokio::test]

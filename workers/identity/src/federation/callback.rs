@@ -6,7 +6,7 @@ use lectern_subjects::id::{AuthSessionId, UserId};
 use lectern_subjects::identity::{
     IdentityRefusal, OidcAnswer, OidcCallback, Register, TokenPair, UserCreated,
 };
-use lectern_subjects::{CommonRefusal, Refusal, Role};
+use lectern_subjects::{Refusal, Role};
 use serde_json::json;
 use sqlx::query_scalar;
 
@@ -34,26 +34,23 @@ pub(super) struct Vouched<'a> {
 /// Takes the answer.
 pub async fn callback(app: App, call: Call, req: OidcCallback) -> Outcome<OidcCallback> {
     let (web, party) = party(&app, &req.provider)?;
-    address_limit::take(&app, &call, Purpose::SignIn)
-        .await
-        .inspect_err(|_| sign_in::failed("rate_limited"))?;
+    if let Err(fault) = address_limit::take(&app, &call, Purpose::SignIn).await {
+        return counted(Err(fault));
+    }
     let (pending, user) = pending(&app, &call, &req).await?;
     let claims = claims(&app, &call, web, party, &pending, &req).await;
-    match (user, pending.session) {
-        (Some(user), Some(session)) => {
-            let claims = claims?;
-            let vouched = vouched(&app, party, &claims);
-            link(&app, &call, user, session, &vouched).await
-        }
-        _ => {
-            let signed_in = match &claims {
-                Ok(claims) => sign_in(&app, &call, &vouched(&app, party, claims), &req).await,
-                Err(_) => Err(claims.err().unwrap_or_else(|| CommonRefusal::Internal.into())),
-            };
-            sign_in::count(&signed_in);
-            Ok(OidcAnswer::SignedIn(signed_in?))
-        }
+    if let (Some(user), Some(session)) = (user, pending.session) {
+        return link(&app, &call, user, session, &vouched(&app, party, &claims?)).await;
     }
+    counted(match claims {
+        Ok(claims) => sign_in(&app, &call, &vouched(&app, party, &claims), &req).await,
+        Err(fault) => Err(fault),
+    })
+}
+
+fn counted(signed_in: Result<TokenPair, Fault>) -> Result<OidcAnswer, Fault> {
+    sign_in::count(&signed_in);
+    signed_in.map(OidcAnswer::SignedIn)
 }
 
 fn vouched<'a>(app: &App, party: &'a Party, claims: &'a Claims) -> Vouched<'a> {
