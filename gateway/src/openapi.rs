@@ -108,6 +108,9 @@ fn operation(route: &Route, info: &RequestInfo, generator: &mut SchemaGenerator)
     if let Some((_, setting)) = SWITCHED_ON_BY.iter().find(|(start, _)| info.subject.starts_with(start)) {
         operation["x-switched-on-by"] = json!(setting);
     }
+    if route.query.is_some() {
+        operation["x-other-parameters-ignored"] = json!(true);
+    }
     if route.standing != Standing::Own {
         // an id belongs to one operation: the request's own row
         operation["operationId"] = json!(

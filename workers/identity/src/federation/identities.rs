@@ -11,7 +11,8 @@ use sqlx::{query, query_as, query_scalar};
 use crate::app::{App, Fault};
 use crate::federation::callback::Vouched;
 use crate::federation::{Changed, federation, linked, unlinked};
-use crate::mfa::{invalid, step_up};
+use crate::mfa::step_up;
+use crate::pages;
 use crate::sign_in::{self, Account};
 
 /// Most identities of one user.
@@ -109,10 +110,7 @@ pub(super) async fn add(
 pub async fn list(app: App, call: Call, req: ListIdentities) -> Outcome<ListIdentities> {
     federation(&app)?;
     let caller = call.user()?;
-    let after = match req.cursor.as_deref() {
-        None => uuid::Uuid::nil(),
-        Some(cursor) => cursor.parse().map_err(|_| invalid("/cursor", "no cursor of this list"))?,
-    };
+    let after = pages::after(req.cursor.as_deref())?;
     let limit = req.limit.unwrap_or(DEFAULT_LIMIT);
     let rows = query_as!(
         Identity,

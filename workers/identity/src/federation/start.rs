@@ -5,7 +5,6 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use lectern_core::{Call, Outcome};
 use lectern_subjects::id::{AuthSessionId, UserId};
 use lectern_subjects::identity::{LinkIdentity, ListProviders, OidcStart, Provider, Providers, StartOidc};
-use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sqlx::PgConnection;
@@ -14,7 +13,7 @@ use url::Url;
 use crate::app::{App, Fault};
 use crate::federation::discovery::{Metadata, Party};
 use crate::federation::{federation, party, unavailable};
-use crate::mfa::challenges::{self, Asked, Kind};
+use crate::mfa::challenges::{self, Asked, Kind, sha256};
 use crate::mfa::step_up;
 
 /// What the answer is checked against; sealed, and gone with the first answer.
@@ -94,11 +93,4 @@ async fn begin(
         .append_pair("code_challenge", &challenge)
         .append_pair("code_challenge_method", "S256");
     Ok(OidcStart { url: url.into(), binding, expires_at })
-}
-
-/// SHA-256 of a secret too long to be guessed.
-pub(super) fn sha256(text: &str) -> [u8; 32] {
-    let mut hash = [0; 32];
-    hash.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
-    hash
 }

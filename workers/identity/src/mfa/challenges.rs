@@ -136,7 +136,8 @@ pub(crate) async fn user_of(
     Ok(user.fetch_optional(connection).await?)
 }
 
-fn sha256(text: &str) -> [u8; 32] {
+/// SHA-256 of what is too long to be guessed.
+pub(crate) fn sha256(text: &str) -> [u8; 32] {
     let mut hash = [0; 32];
     hash.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
     hash
