@@ -90,6 +90,7 @@ pub const TABLE: &[Metric] = &[
     row("user_signup_total", Counter, "sign-ups", &["status"]),
     row("user_email_verification_total", Counter, "e-mail verifications", &["status"]),
     row("user_mfa_total", Counter, "second factors and passkeys shown or asked for", &["kind", "status"]),
+    row("user_oidc_total", Counter, "answers of OpenID providers", &["provider", "status"]),
     row("user_password_reset_total", Counter, "links asked for, and what became of them", &["status"]),
     row("user_refresh_total", Counter, "exchanges of refresh tokens", &["status"]),
     row("user_session_revocations_total", Counter, "auth sessions ended", &["reason"]),
@@ -102,7 +103,12 @@ pub const TABLE: &[Metric] = &[
     row("users_total", Gauge, "accounts that are not deleted, of all processes", &[]),
     row("active_users_total", Gauge, "accounts that may sign in, of all processes", &[]),
     row("user_service_info", Gauge, "always 1", &["version", "environment"]),
-    row("user_sealed_under_old_keys", Gauge, "values that an old key of IDENTITY_KEK still holds, of all processes", &[]),
+    row(
+        "user_sealed_under_old_keys",
+        Gauge,
+        "values that an old key of IDENTITY_KEK still holds, of all processes",
+        &[],
+    ),
     row("user_erasures_open", Gauge, "people who are being forgotten and are not yet everywhere", &[]),
     // playback
     row("playback_events_total", Counter, "playback events accepted", &["kind"]),

@@ -10,7 +10,10 @@ use crate::shared::house;
 /// Inputs that change nothing wherever they are sent: each is bad by itself, or names what does not exist.
 fn bad_inputs(operation: &Operation, route: &Route) -> Vec<Value> {
     let example = &operation.example;
-    let mut inputs = vec![with(example, "no_such_field", json!(true))];
+    let mut inputs = Vec::new();
+    if !route.ignores_others {
+        inputs.push(with(example, "no_such_field", json!(true)));
+    }
     let in_path = |field: &&Field| field.place == Place::Path;
     let mut bare = json!({});
     for field in route.fields.iter().filter(in_path) {

@@ -13,6 +13,7 @@ use sqlx::Postgres;
 use sqlx::pool::PoolConnection;
 
 use crate::account;
+use crate::federation::Federation;
 use crate::gauges;
 use crate::mail::Post;
 use crate::password::{Hashing, NotHashed};
@@ -37,6 +38,7 @@ pub(crate) struct Own {
     pub post: Option<Post>,
     pub keys: SigningKeys,
     pub accounts: Arc<Cache<Arc<Account>>>,
+    pub federation: Option<Federation>,
 }
 
 impl Own {
@@ -45,7 +47,8 @@ impl Own {
         let vault = Vault::open_with(env)?;
         let hashing = Hashing::new(settings.hash_pool, settings.argon2.clone(), &vault)?;
         let (places, keys, post) = (Places::default(), SigningKeys::default(), Post::of(&settings));
-        Ok(Own { settings, vault, hashing, places, post, keys, accounts })
+        let federation = settings.providers.as_ref().map(Federation::new).transpose()?;
+        Ok(Own { settings, vault, hashing, places, post, keys, accounts, federation })
     }
 }
 
@@ -102,6 +105,11 @@ impl App {
 
     pub(crate) fn post(&self) -> Option<&Post> {
         self.own.post.as_ref()
+    }
+
+    /// None where nobody signs in at providers.
+    pub(crate) fn federation(&self) -> Option<&Federation> {
+        self.own.federation.as_ref()
     }
 
     pub(crate) fn keys(&self) -> &SigningKeys {

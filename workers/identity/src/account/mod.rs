@@ -27,7 +27,7 @@ pub(crate) struct NewAccount<'a> {
     pub id: UserId,
     pub email: &'a str,
     pub name: &'a str,
-    /// None for who is to choose one.
+    /// None for an account that signs in otherwise.
     pub password_hash: Option<&'a str>,
     pub role: Role,
     pub is_verified: bool,

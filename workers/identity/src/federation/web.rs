@@ -1,0 +1,102 @@
+//! Requests to providers: HTTPS by rustls and ring, no redirects, little patience, short answers, and few at once. A
+//! provider that is slow or down keeps a few requests waiting and nobody else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use hyper::{Request, StatusCode};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
+
+/// A provider has this long for an answer, its body included.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Longer answers are none, bytes. Keys with certificate chains come to some tens of thousands.
+const LONGEST: usize = 256 * 1024;
+
+/// A request got no answer that could be used. Says which step, and nothing that the provider said.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Away(pub String);
+
+/// The way to all providers.
+pub(crate) struct Web {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+}
+
+impl Web {
+    /// A client that believes the public authorities and those besides.
+    pub fn new(authorities: &[CertificateDer<'static>]) -> anyhow::Result<Web> {
+        let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        for authority in authorities {
+            roots.add(authority.clone()).context("OIDC_CA_FILE")?;
+        }
+        let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let mut http = HttpConnector::new();
+        http.enforce_http(false);
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(http);
+        Ok(Web { client: Client::builder(TokioExecutor::new()).build(connector) })
+    }
+
+    /// What a GET is answered with; anything but 200 is no answer.
+    pub async fn get(&self, url: &str) -> Result<Bytes, Away> {
+        let request = Request::get(url).header(ACCEPT, "application/json");
+        match self.send(url, request.body(Full::default())).await? {
+            (StatusCode::OK, body) => Ok(body),
+            (status, _) => Err(Away(format!("{url}: answered {status}"))),
+        }
+    }
+
+    /// What a form is answered with, whatever the status.
+    pub async fn post(
+        &self,
+        url: &str,
+        authorization: Option<&str>,
+        form: String,
+    ) -> Result<(StatusCode, Bytes), Away> {
+        let mut request = Request::post(url)
+            .header(ACCEPT, "application/json")
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        if let Some(authorization) = authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        self.send(url, request.body(Full::from(form))).await
+    }
+
+    async fn send(
+        &self,
+        url: &str,
+        request: Result<Request<Full<Bytes>>, hyper::http::Error>,
+    ) -> Result<(StatusCode, Bytes), Away> {
+        let request = request.map_err(|error| Away(format!("{url}: {error}")))?;
+        let answered = async {
+            let response = self.client.request(request).await.map_err(|error| outline(url, &error))?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), LONGEST).collect().await;
+            let body = body.map_err(|_| Away(format!("{url}: an answer that breaks off or is too long")))?;
+            Ok((status, body.to_bytes()))
+        };
+        let late = |_| Away(format!("{url}: no answer within {} s", PATIENCE.as_secs()));
+        tokio::time::timeout(PATIENCE, answered).await.map_err(late)?
+    }
+}
+
+fn outline(url: &str, error: &hyper_util::client::legacy::Error) -> Away {
+    let step = if error.is_connect() { "no connection" } else { "the connection broke" };
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+    Away(format!("{url}: {step}{cause}"))
+}
