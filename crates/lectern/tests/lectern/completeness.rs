@@ -70,3 +70,27 @@ fn every_role_has_its_service_in_the_contract() {
     assert_eq!(sorted, services);
     assert!(roles::tables().iter().zip(&workers).all(|(table, name)| table.service == *name));
 }
+
+/// Seed 001: an independent service. Only an erasure, which concerns every service, is told to the others and answered by
+/// them (architecture §13).
+#[test]
+fn i015_identity_calls_no_other_service_and_follows_nothing_but_receipts_of_erasures() {
+    let tables = roles::tables();
+    let identity = tables.iter().find(|table| table.service == "identity").expect("identity");
+    assert_eq!(identity.calls, Vec::<&str>::new());
+    let others =
+        lectern_subjects::SERVICES.iter().map(|service| service.name).filter(|name| *name != "identity");
+    let receipts: Vec<String> = others.map(|name| format!("evt.{name}.v1.privacy.erased")).collect();
+    let mut followed: Vec<&str> = identity.follows.clone();
+    followed.sort_unstable();
+    let mut receipts: Vec<&str> = receipts.iter().map(String::as_str).collect();
+    receipts.sort_unstable();
+    assert_eq!(followed, receipts);
+    assert!(identity.drains.is_empty() && identity.timers.is_empty() && identity.commands.is_empty());
+    // and the broker would not let it ask another one
+    let users = lectern::server_conf::users(false);
+    let asks = users["identity"].publish.iter().filter(|subject| subject.starts_with("svc."));
+    for subject in asks {
+        assert!(subject.starts_with("svc.identity."), "identity may ask {subject}");
+    }
+}

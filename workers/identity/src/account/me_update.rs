@@ -1,7 +1,7 @@
 //! What the caller says of themselves changes (I-024, I-097).
 
 use lectern_core::{Call, Outcome};
-use lectern_subjects::identity::{Account, IdentityRefusal, UpdateMe, UserUpdated};
+use lectern_subjects::identity::{Account, IdentityRefusal, UpdateMe};
 use lectern_subjects::{CommonRefusal, Refusal};
 use serde_json::json;
 
@@ -24,8 +24,7 @@ pub async fn me_update(app: App, call: Call, req: UpdateMe) -> Outcome<UpdateMe>
     if !updated_fields.is_empty() {
         account.user.version = account::save(&mut tx, app.vault(), &account).await?;
         tx.audit("user.updated", Some(caller), json!({ "updated_fields": updated_fields })).await?;
-        let updated_fields = updated_fields.into_iter().map(str::to_owned).collect();
-        let fact = UserUpdated { user_id: caller, updated_fields, updated_at: tx.now() };
+        let fact = account::updated(&account.user, &updated_fields, tx.now());
         tx.announce(&fact, account.user.version).await?;
     }
     Ok(tx.commit(account.user).await?)

@@ -1,7 +1,7 @@
 //! Staff change what somebody's account says of them.
 
 use lectern_core::{Call, Outcome};
-use lectern_subjects::identity::{Account, UpdateUser, UserUpdated};
+use lectern_subjects::identity::{Account, UpdateUser};
 use lectern_subjects::{CommonRefusal, Refusal};
 use serde_json::json;
 
@@ -23,8 +23,7 @@ pub async fn user_update(app: App, call: Call, req: UpdateUser) -> Outcome<Updat
         account.user.version = account::save(&mut tx, app.vault(), &account).await?;
         account.updated_at = tx.now();
         tx.audit("user.updated", Some(id), json!({ "updated_fields": updated_fields })).await?;
-        let updated_fields = updated_fields.into_iter().map(str::to_owned).collect();
-        let fact = UserUpdated { user_id: id, updated_fields, updated_at: tx.now() };
+        let fact = account::updated(&account.user, &updated_fields, tx.now());
         tx.announce(&fact, account.user.version).await?;
     }
     Ok(tx.commit(account).await?)
