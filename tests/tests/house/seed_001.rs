@@ -211,3 +211,57 @@ async fn i030_i117_to_make_an_account_takes_ten_seconds_at_most_and_anything_els
     let found = crate::shared::until(Duration::from_secs(30), list, |answer| answer.status == 200).await;
     assert_eq!(found.items().len(), 0, "{found}");
 }
+
+#[tokio::test]
+async fn i010_every_main_operation_is_counted_and_timed_where_it_comes_in_and_where_it_is_done() {
+    let mut stack = Stack::start(StackOptions::default()).await;
+    let anyone = stack.anonymous();
+    let alice = stack.stranger("Alice");
+    let account = json!({ "email": alice.email, "password": alice.password, "name": "Alice Kim" });
+    alice.posts("/auth/register", account.clone()).await.created();
+    anyone.posts("/auth/register", account).await.refused(409, "USER_1102");
+    alice.verifies_email("123456").await.ok();
+    let wrong = json!({ "email": alice.email, "password": "Wrong-Horse-7!" });
+    anyone.posts("/auth/login", wrong).await.refused(401, "USER_1001");
+    alice.logs_in().await.ok();
+    alice.refreshes().await.ok();
+    alice.looks_at_self().await.ok();
+    alice.patches("/users/me", json!({ "name": "Alice Park" })).await.ok();
+    alice.gets("/users/me/sessions").await.ok();
+    let passwords = json!({ "current_password": alice.password, "new_password": "Blue-Kettle-42!" });
+    alice.puts("/users/me/password", passwords).await.ok();
+    alice.logs_out().await.ok();
+    let admin = stack.processes()[0].admin_url();
+    let metrics = anyone.gets(&format!("{admin}/metrics")).await.ok();
+    let metrics = String::from_utf8_lossy(&metrics.body).into_owned();
+    let counted = |name: &str, labels: &[String]| {
+        let mut lines = metrics.lines().filter(|line| line.starts_with(&format!("{name}{{")));
+        lines.any(|line| labels.iter().all(|label| line.contains(label)) && !line.ends_with(" 0"))
+    };
+    for (method, path, status, request) in [
+        ("POST", "/auth/register", 201, "auth.register"),
+        ("POST", "/auth/register", 409, "auth.register"),
+        ("POST", "/auth/verify-email", 200, "auth.verify_email"),
+        ("POST", "/auth/login", 200, "auth.login"),
+        ("POST", "/auth/login", 401, "auth.login"),
+        ("POST", "/auth/refresh", 200, "auth.refresh"),
+        ("GET", "/users/me", 200, "users.me_get"),
+        ("PATCH", "/users/me", 200, "users.me_update"),
+        ("GET", "/users/me/sessions", 200, "sessions.list"),
+        ("PUT", "/users/me/password", 200, "users.password_change"),
+        ("POST", "/auth/logout", 200, "auth.logout"),
+    ] {
+        let label = |name: &str, value: &str| format!("{name}=\"{value}\"");
+        let edge = [label("method", method), label("endpoint", &format!("/api/v1{path}"))];
+        let subject = label("subject", &format!("svc.identity.v1.{request}"));
+        let outcome = label("outcome", if status < 400 { "ok" } else { "refused" });
+        let with_status = [edge.as_slice(), &[label("status", &status.to_string())]].concat();
+        assert!(counted("http_requests_total", &with_status), "{method} {path} {status}:\n{metrics}");
+        assert!(counted("http_request_duration_seconds_count", &edge), "{method} {path}:\n{metrics}");
+        assert!(
+            counted("service_requests_total", &[subject.clone(), outcome]),
+            "{request} {status}:\n{metrics}"
+        );
+        assert!(counted("service_request_duration_seconds_count", &[subject]), "{request}:\n{metrics}");
+    }
+}

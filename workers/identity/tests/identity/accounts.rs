@@ -182,6 +182,19 @@ async fn i091_a_weak_password_is_refused_with_every_missed_rule() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn i036_a_password_that_no_account_can_have_is_refused_before_anybody_looks() {
+    let world = World::start().await;
+    world.registers("a@example.org").await;
+    for short in ["", "Test12!", "가나다라마바사"] {
+        let refusal = world.ask(&login("a@example.org", short), None).await.expect_err("too short");
+        assert_eq!((refusal.problem.error_code.as_str(), refusal.problem.status), ("COMMON_0001", 400));
+        assert_eq!(refusal.body["details"][0]["pointer"], "/password", "{}", refusal.body);
+    }
+    assert_eq!(world.count("SELECT count(*) FROM identity.sign_in_attempts").await, 0);
+    assert_eq!(world.refused(&login("a@example.org", "Test123!"), None).await, "USER_1001");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn i027_an_admin_makes_accounts_but_no_machines() {
     let world = World::start().await;
     let admin = world.staff("admin@example.org", Role::Admin).await;
