@@ -265,3 +265,33 @@ async fn i010_every_main_operation_is_counted_and_timed_where_it_comes_in_and_wh
         assert!(counted("service_request_duration_seconds_count", &[subject]), "{request}:\n{metrics}");
     }
 }
+
+#[tokio::test]
+async fn i024_i028_i029_the_older_paths_of_an_account_work_and_name_the_newer_of_the_same_account() {
+    let house = house().await;
+    let (admin, alice) = (house.staff("admin"), house.stack.learner("Alice").await);
+    let (base, id) = (house.stack.http_url(), alice.user_id().await);
+    let asks =
+        async |who: &lectern_harness::Actor, method: Method, path: &str, body: Value, successor: &str| {
+            let answer = who.asks(method, &format!("{base}/user/v1{path}")).json(body).send().await;
+            let link = format!("</api/v1{successor}>; rel=\"successor-version\"");
+            assert_eq!(answer.header("link"), link, "{answer}");
+            assert!(answer.header("deprecation").starts_with('@'), "{answer}");
+            answer
+        };
+    let me = json!({ "name": "Updated Name" });
+    let renamed = asks(&alice, Method::PUT, "/users/me", me, "/users/me").await.ok();
+    assert_eq!(renamed.json["name"], "Updated Name");
+    let (path, role) = (format!("/users/{id}/role"), json!({ "role": "moderator" }));
+    asks(&alice, Method::PUT, &path, role.clone(), &path).await.refused(403, "COMMON_0013");
+    let promoted = asks(&admin, Method::PUT, &path, role, &path).await.ok();
+    assert_eq!(
+        (&promoted.json["role"], &promoted.json["roles"]),
+        (&json!("moderator"), &json!(["moderator"]))
+    );
+    let path = format!("/users/{id}");
+    asks(&alice, Method::DELETE, &path, json!({}), &path).await.refused(401, "USER_1011");
+    asks(&admin, Method::DELETE, &path, json!({}), &path).await.ok();
+    asks(&admin, Method::DELETE, &path, json!({}), &path).await.refused(404, "USER_1101");
+    admin.gets(&path).await.refused(404, "USER_1101");
+}
