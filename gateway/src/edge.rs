@@ -23,7 +23,7 @@ use tracing::Instrument;
 
 use crate::client_address::client_address;
 use crate::input::{BadInput, FORM};
-use crate::routes::{Bound, Standing};
+use crate::routes::Bound;
 use crate::{Gateway, device_cookie, problem};
 
 /// Longest body of a request, bytes (architecture §13).
