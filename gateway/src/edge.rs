@@ -24,7 +24,7 @@ use tracing::Instrument;
 
 use crate::client_address::client_address;
 use crate::input::{BadInput, FORM};
-use crate::routes::{Bound, Standing};
+use crate::routes::Bound;
 use crate::{Gateway, device_cookie, oidc_cookie, problem};
 
 /// Longest body of a request, bytes (architecture §13).
@@ -84,8 +84,8 @@ pub(crate) async fn answer(
     .instrument(span)
     .await;
     finish(response.headers_mut(), &request_id);
-    if let Standing::Alias(successor) = bound.route.standing {
-        deprecate(response.headers_mut(), successor);
+    if let Some(successor) = bound.route.successor(parts.uri.path()) {
+        deprecate(response.headers_mut(), &successor);
     }
     let status = response.status().as_u16().to_string();
     let (method, endpoint, service) = (bound.route.method, bound.route.path, bound.info.service());

@@ -112,6 +112,16 @@ impl Route {
         Route { query: Some(query), ..self }
     }
 
+    /// The path that takes the place of this one, where it is an alias, with the parameters of the path that was asked for.
+    pub(crate) fn successor(&self, asked: &str) -> Option<String> {
+        let Standing::Alias(successor) = self.standing else { return None };
+        let given: BTreeMap<&str, &str> = self.path.split('/').zip(asked.split('/')).collect();
+        let parameter = |part: &&str| part.starts_with('{');
+        let filled =
+            |part| Some(part).filter(parameter).and_then(|part| given.get(part).copied()).unwrap_or(part);
+        Some(successor.split('/').map(filled).collect::<Vec<_>>().join("/"))
+    }
+
     const fn repeating(self, repeated: &'static [(&'static str, &'static str)]) -> Route {
         Route { repeated, ..self }
     }
@@ -205,6 +215,9 @@ pub static ROUTES: &[Route] = &[
         .within(TIME_TO_CREATE)
         .alias_of("/api/v1/admin/users"),
     route::<CreateUser>("POST", "/api/v1/users", 201).within(TIME_TO_CREATE).alias_of("/api/v1/admin/users"),
+    route::<UpdateMe>("PUT", "/user/v1/users/me", 200).alias_of("/api/v1/users/me"),
+    route::<DeleteUser>("DELETE", "/user/v1/users/{id}", 200).alias_of("/api/v1/users/{id}"),
+    route::<SetRole>("PUT", "/user/v1/users/{id}/role", 200).alias_of("/api/v1/users/{id}/role"),
     // seed 002: a prefix per service
     route::<Register>("POST", "/auth-service/auth/register", 201).alias_of("/api/v1/auth/register"),
     route::<Login>("POST", "/auth-service/auth/login", 200).alias_of("/api/v1/auth/login"),

@@ -214,20 +214,29 @@ requests! { IdentityRefusal;
 }
 
 facts! {
-    /// An account was made.
+    /// An account was made. This fact, `user.updated` and `user.logged_in` carry what seed 001's followers read of a person;
+    /// no other fact does, and erasing the person deletes them.
     UserCreated "evt.identity.v1.user.created" by user_id {
         /// The user.
         user_id: UserId,
+        /// The e-mail address as it was given.
+        email: String,
+        /// The name.
+        name: String,
         /// The role at the start.
         role: Role,
         /// When.
         created_at: DateTime<Utc>,
     }
-    /// A user changed what their account says of them. Read it with `users.me_get`: what it says is no fact's to carry.
+    /// What an account says of its user was changed.
     UserUpdated "evt.identity.v1.user.updated" by user_id {
         /// The user.
         user_id: UserId,
-        /// The names of the fields that differ now.
+        /// The e-mail address.
+        email: String,
+        /// The name as it is now.
+        name: String,
+        /// The names of the fields that differ now. What else they say is read with `users.me_get`: no fact carries it.
         updated_fields: Vec<String>,
         /// When.
         updated_at: DateTime<Utc>,
@@ -286,8 +295,12 @@ facts! {
     UserLoggedIn "evt.identity.v1.user.logged_in" by user_id {
         /// The user.
         user_id: UserId,
+        /// The e-mail address.
+        email: String,
         /// The new auth session.
         sid: AuthSessionId,
+        /// How the user proved who they are (RFC 8176).
+        amr: Vec<String>,
         /// When.
         timestamp: DateTime<Utc>,
     }

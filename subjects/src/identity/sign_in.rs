@@ -15,8 +15,8 @@ pub struct Login {
     #[garde(custom(email_address))]
     #[schemars(email, length(max = 255))]
     pub email: String,
-    /// The password; at most 256 bytes.
-    #[garde(length(bytes, max = 256))]
+    /// The password; at least 8 characters (no account has a shorter one), at most 256 bytes.
+    #[garde(length(chars, min = 8), length(bytes, max = 256))]
     pub password: String,
     /// The device token of an earlier sign-in here. With it a sign-in passes the lock that a stranger's wrong passwords
     /// put on the account; it has five tries of its own. One that is not good counts as none. Over HTTP the cookie

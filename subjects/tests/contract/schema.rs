@@ -123,6 +123,8 @@ fn the_schema_tells_the_bounds_that_custom_rules_keep() {
     let expected = [
         ("Register", "email", json!({ "format": "email", "maxLength": 255 })),
         ("Register", "password", json!({ "minLength": 8, "maxLength": 128 })),
+        ("Login", "email", json!({ "format": "email", "maxLength": 255 })),
+        ("Login", "password", json!({ "minLength": 8 })),
         ("ResetPassword", "new_password", json!({ "minLength": 8, "maxLength": 128 })),
         ("ChangePassword", "new_password", json!({ "minLength": 8, "maxLength": 128 })),
         ("Register", "name", json!({ "minLength": 2, "maxLength": 100 })),

@@ -194,6 +194,7 @@ async fn i109_a_service_that_is_away_keeps_the_erasure_open_and_answers_when_it_
     let stack = Stack::start(StackOptions::default().processes([roles])).await;
     let (she, admin) = (stack.operator().await, stack.admin().await);
     she.uploads("Ada Lovelace.mp4", clip(5000)).await.ok();
+    let id = she.user_id().await;
     let erasure = she.deletes("/users/me").await.is(202).id();
     let path = format!("/admin/erasures/{erasure}");
     let waiting = until(
@@ -203,6 +204,12 @@ async fn i109_a_service_that_is_away_keeps_the_erasure_open_and_answers_when_it_
     )
     .await;
     assert!(waiting.json["done_at"].is_null(), "done without notifications: {waiting}");
+    // a fact of before the erasure that was published only now
+    let late = format!(
+        "INSERT INTO identity.outbox_archive (seq, id, stream, subject, key, headers, payload, created_at, published_at)
+         VALUES (-1, gen_random_uuid(), 'EVENTS', 'evt.identity.v1.user.updated.{id}', '{id}', '{{}}', 'Ada Lovelace', now(), now())"
+    );
+    stack.database().execute(&late).await.expect("a late fact");
     let _notifications = stack.start_roles("notifications", &[]).await;
     let done = until(
         Duration::from_secs(60),
@@ -239,4 +246,8 @@ async fn i109_a_service_that_is_away_keeps_the_erasure_open_and_answers_when_it_
     let notices = format!("SELECT count(*) FROM notifications.notices WHERE user_id = '{her}'");
     assert_eq!(count(&notices).await, "0");
     assert_eq!(rows_with(&stack, &["Ada Lovelace", "Ada-Lovelace"]).await, Vec::<String>::new());
+    // what is left to tell, also to streams that are made anew
+    let left = format!("SELECT string_agg(subject, ' ') FROM identity.outbox_archive WHERE key = '{id}'");
+    let left = stack.database().value(&left).await.expect("asked");
+    assert_eq!(left, Some(format!("evt.identity.v1.user.deleted.{id}")));
 }

@@ -16,7 +16,7 @@ fn is_deprecated(answer: &Answer, successor: &str) {
 }
 
 #[tokio::test]
-async fn i031_to_i034_liveness_readiness_health_and_metrics_answer_as_documented() {
+async fn i031_i032_i033_i034_liveness_readiness_health_and_metrics_answer_as_documented() {
     let mut stack = Stack::start(StackOptions::default()).await;
     let anyone = stack.anonymous();
     let base = stack.http_url();
@@ -36,6 +36,19 @@ async fn i031_to_i034_liveness_readiness_health_and_metrics_answer_as_documented
     }
     assert_eq!(anyone.gets("/health").await.ok().json["status"], "healthy");
     assert!(anyone.gets("/metrics").await.ok().header("content-type").starts_with("text/plain"));
+
+    // which of the two is away is said
+    stack.database().forbid().await.expect("no database");
+    for place in PLACES {
+        let page = async || anyone.gets(&format!("{base}{place}/health/readiness")).await;
+        let unready = until(Duration::from_secs(20), page, |it| it.status == 503).await;
+        assert_eq!(unready.json["status"], "not_ready", "{unready}");
+        let checks = (&unready.json["checks"]["database"], &unready.json["checks"]["redis"]);
+        assert_eq!(checks, (&json!(false), &json!(true)), "{unready}");
+    }
+    stack.database().allow().await.expect("a database again");
+    let page = async || anyone.gets("/health/readiness").await;
+    until(Duration::from_secs(30), page, |it| it.status == 200).await;
 
     stack.nats().kill9();
     for place in PLACES {

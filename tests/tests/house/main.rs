@@ -35,6 +35,7 @@ mod road;
 mod rolling;
 mod second_factor;
 mod security_feed;
+mod seed_001;
 mod seed_aliases;
 mod shared;
 mod staff;

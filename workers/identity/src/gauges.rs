@@ -17,6 +17,10 @@ const TIME_TO_COUNT: &str = "SET LOCAL statement_timeout = '60s'";
 /// How often.
 pub(crate) const PACE: Duration = Duration::from_secs(15);
 
+/// A session whose tokens were used to sign in or renewed within this time is active: seed 001 lets its session stand for
+/// 3600 s (identity spec C7).
+const ACTIVE: TimeDelta = TimeDelta::hours(1);
+
 /// Sets the gauges. Every process shows the same accounts and sessions (take the maximum, not the sum); one of them at a
 /// time counts, the others read what it found. The pool is each process's own (take the sum).
 pub async fn gauges(app: App) -> anyhow::Result<()> {
@@ -39,10 +43,12 @@ async fn count(app: &App, now: DateTime<Utc>) -> anyhow::Result<()> {
              users = (SELECT count(*) FROM identity.users WHERE status <> 'deleted'),
              active_users = (SELECT count(*) FROM identity.users WHERE is_active),
              active_sessions = (SELECT count(*) FROM identity.auth_sessions
-                                WHERE kind = 'user' AND revoked_at IS NULL AND expires_at_idle > $1)
+                                WHERE kind = 'user' AND revoked_at IS NULL AND expires_at_idle > $1
+                                  AND last_seen_at > $2)
          FROM (SELECT only_row FROM identity.counts WHERE due_at <= $1 FOR UPDATE SKIP LOCKED) due
          WHERE c.only_row = due.only_row",
-        now
+        now,
+        now - ACTIVE
     )
     .execute(&mut *tx)
     .await?;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use lectern_subjects::{Access, Permission, Role};
+use lectern_subjects::{Access, Effect, Permission, Role};
 
 use crate::source::{root, text};
 
@@ -84,4 +84,36 @@ fn i072_the_document_of_roles_is_what_the_contract_says() {
         std::fs::write(&path, page()).expect("writing the document");
     }
     assert_eq!(text(&path), page(), "UPDATE_SNAPSHOTS=1 writes docs/roles.md anew");
+}
+
+/// Seed 002: who may write a thing may read it; of permissions, and of the requests that roles are named for.
+#[test]
+fn i071_who_may_write_a_thing_may_read_it() {
+    let mut pairs = 0;
+    for write in Permission::ALL {
+        let (noun, verb) = write.name().split_once(':').expect("<noun>:<verb>");
+        let read = Permission::ALL.into_iter().find(|it| it.name() == format!("{noun}:read"));
+        let Some(read) = read.filter(|_| verb != "read") else { continue };
+        for role in write.holders() {
+            assert!(read.holders().contains(role), "{role} may {} and not {}", write.name(), read.name());
+            pairs += 1;
+        }
+    }
+    assert!(pairs >= 4, "{pairs} pairs");
+    let holders = |access: Access| match access {
+        Access::May(permission) => Some(permission.holders()),
+        Access::Roles(roles) => Some(roles),
+        _ => None,
+    };
+    for write in lectern_subjects::requests().filter(|request| request.effect != Effect::Read) {
+        let resource = |subject: &'static str| subject.rsplit_once('.').expect("a verb").0;
+        let reads = lectern_subjects::requests()
+            .filter(|read| read.effect == Effect::Read && resource(read.subject) == resource(write.subject));
+        for read in reads {
+            if let (Some(writers), Some(readers)) = (holders(write.access), holders(read.access)) {
+                let blind: Vec<_> = writers.iter().filter(|role| !readers.contains(role)).collect();
+                assert!(blind.is_empty(), "{blind:?} may ask {} and not {}", write.subject, read.subject);
+            }
+        }
+    }
 }

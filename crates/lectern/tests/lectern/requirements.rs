@@ -1,5 +1,5 @@
-//! `docs/requirements.md` says of each requirement which tests show it: by their names, which begin with its id, or because
-//! the list names them.
+//! `docs/requirements.md` says of each requirement which tests show it: by their names, which begin with its id or with
+//! several, or because the list names them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -17,6 +17,26 @@ fn root() -> PathBuf {
 /// `I-081` is shown by `i081_…`, invariant `identity I4` by `identity_i4_…`, contradiction `C14` by `c14_…`.
 fn prefix(id: &str) -> String {
     format!("{}_", id.to_lowercase().replace('-', "").replace(' ', "_"))
+}
+
+/// The requirements that a test's name begins with, as their prefixes: `i024_i025_what_…` shows two.
+fn begins_with(name: &str) -> Vec<String> {
+    let numbered = |part: &str, letters: &[char]| {
+        part.strip_prefix(letters).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+            && part[1..].trim_end_matches('b').bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let (mut ids, mut parts) = (Vec::new(), name.split('_').peekable());
+    while let Some(part) = parts.next() {
+        match parts.peek() {
+            Some(next) if part == "identity" && numbered(next, &['i']) => {
+                ids.push(format!("identity_{next}_"));
+                parts.next();
+            }
+            _ if numbered(part, &['i', 'c']) => ids.push(format!("{part}_")),
+            _ => break,
+        }
+    }
+    ids
 }
 
 fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
@@ -52,14 +72,14 @@ fn tests() -> BTreeMap<String, String> {
     tests
 }
 
-/// The tests of one row: those that begin with its id, and those that its last column names after `=`.
+/// The tests of one row: those whose names begin with its id, and those that its last column names after `=`.
 fn shown_by(tests: &BTreeMap<String, String>, row: &[&str]) -> Vec<String> {
     let named: Vec<&str> = row[2].strip_prefix('=').unwrap_or_default().split_whitespace().collect();
     for name in &named {
         assert!(tests.contains_key(*name), "{}: there is no test {name}", row[0]);
     }
     let prefix = prefix(row[0]);
-    let shows = |name: &str| name.starts_with(&prefix) || named.contains(&name);
+    let shows = |name: &str| begins_with(name).contains(&prefix) || named.contains(&name);
     tests.iter().filter(|(name, _)| shows(name)).map(|(name, place)| format!("`{name}` ({place})")).collect()
 }
 
@@ -108,9 +128,22 @@ fn every_identity_requirement_that_a_test_names_exists() {
     let known: BTreeSet<String> =
         rows.lines().filter_map(|line| Some(prefix(line.split('\t').next()?))).collect();
     for (name, place) in tests() {
-        let head = name.split('_').next().unwrap_or_default();
-        let numbered =
-            head.len() == 4 && head.starts_with('i') && head[1..].bytes().all(|b| b.is_ascii_digit());
-        assert!(!numbered || known.contains(&format!("{head}_")), "{name} in {place} names no requirement");
+        for id in begins_with(&name) {
+            // `i4_…` alone is no requirement of this list
+            let of_identity = id.starts_with("identity_") || (id.starts_with('i') && id.len() >= 5);
+            assert!(
+                !of_identity || known.contains(&id),
+                "{name} in {place} names {id}, which is no requirement"
+            );
+        }
     }
+}
+
+#[test]
+fn a_name_may_begin_with_several_requirements() {
+    assert_eq!(begins_with("i024_i025_what_a_user_changes"), ["i024_", "i025_"]);
+    assert_eq!(begins_with("i090_identity_i19_every_code"), ["i090_", "identity_i19_"]);
+    assert_eq!(begins_with("i060_c7_a_session"), ["i060_", "c7_"]);
+    assert_eq!(begins_with("identity_of_a_thing_i024"), Vec::<String>::new());
+    assert_eq!(begins_with("c_is_a_letter"), Vec::<String>::new());
 }

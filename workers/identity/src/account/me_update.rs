@@ -1,7 +1,7 @@
 //! What the caller says of themselves changes (I-024, I-097).
 
 use lectern_core::{Call, Outcome, Tx};
-use lectern_subjects::identity::{Account, IdentityRefusal, UpdateMe, UserUpdated};
+use lectern_subjects::identity::{Account, IdentityRefusal, UpdateMe};
 use lectern_subjects::{CommonRefusal, Refusal};
 use serde_json::json;
 
@@ -40,8 +40,7 @@ pub(crate) async fn change(
     account.user.version = account::save(tx, app.vault(), account).await?;
     account.updated_at = tx.now();
     tx.audit("user.updated", Some(user_id), json!({ "updated_fields": updated_fields })).await?;
-    let updated_fields = updated_fields.into_iter().map(str::to_owned).collect();
-    let fact = UserUpdated { user_id, updated_fields, updated_at: tx.now() };
+    let fact = account::updated(&account.user, &updated_fields, tx.now());
     Ok(tx.announce(&fact, account.user.version).await?)
 }
 

@@ -14,7 +14,7 @@ use chrono::{DateTime, Utc};
 use lectern_core::{Call, Error, Tx};
 use lectern_subjects::Role;
 use lectern_subjects::id::UserId;
-use lectern_subjects::identity::{Account, IdentityRefusal, Register, User};
+use lectern_subjects::identity::{Account, IdentityRefusal, Register, User, UserCreated, UserUpdated};
 use sqlx::{PgConnection, query, query_scalar};
 
 use crate::app::{App, Fault};
@@ -112,6 +112,28 @@ pub(crate) async fn insert(
             Err(IdentityRefusal::EmailAlreadyExists.into())
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+/// The fact that an account was made (seed 001, I-096).
+pub(crate) fn created(user: &User) -> UserCreated {
+    UserCreated {
+        user_id: user.id,
+        email: user.email.clone(),
+        name: user.name.clone(),
+        role: user.role,
+        created_at: user.created_at,
+    }
+}
+
+/// The fact that what an account says was changed (seed 001, I-097).
+pub(crate) fn updated(user: &User, fields: &[&str], updated_at: DateTime<Utc>) -> UserUpdated {
+    UserUpdated {
+        user_id: user.id,
+        email: user.email.clone(),
+        name: user.name.clone(),
+        updated_fields: fields.iter().map(|&field| field.to_owned()).collect(),
+        updated_at,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use lectern_core::{Call, Outcome};
 use lectern_subjects::Role;
-use lectern_subjects::identity::{IdentityRefusal, Register, User, UserCreated};
+use lectern_subjects::identity::{IdentityRefusal, Register, User};
 use serde_json::json;
 
 use crate::account::verification;
@@ -42,8 +42,7 @@ async fn sign_up(app: &App, call: &Call, req: &Register) -> Result<User, Fault> 
     let now = tx.now();
     let user = account::insert(&mut tx, app.vault(), &account, now).await?;
     tx.set_actor(Some(user.id));
-    let created = UserCreated { user_id: user.id, role: user.role, created_at: user.created_at };
-    tx.announce(&created, user.version).await?;
+    tx.announce(&account::created(&user), user.version).await?;
     tx.audit("user.created", Some(user.id), json!({ "by": "sign_up", "role": user.role })).await?;
     if app.settings().email_verification {
         verification::count_code(&mut tx, app, &user.email).await?;

@@ -97,6 +97,19 @@ async fn ask_again(app: &App, open: &Open, missing: &[&'static str]) -> anyhow::
 
 /// Every service has answered: what the streams hold of the person goes, then the erasure is done.
 async fn finish(app: &App, open: &Open) -> anyhow::Result<()> {
+    let id = open.user.to_string();
+    let waiting =
+        query_scalar!(r#"SELECT EXISTS (SELECT FROM identity.outbox WHERE key = $1) AS "there!""#, id);
+    if waiting.fetch_one(app.pool()).await? {
+        return Ok(()); // published after the streams were looked through, a fact would stay there
+    }
+    // facts of before the erasure that were published after it
+    let archived = query!(
+        "DELETE FROM identity.outbox_archive WHERE key = $1 AND subject NOT LIKE $2 || '.%'",
+        id,
+        <UserDeleted as lectern_subjects::Fact>::SUBJECT
+    );
+    archived.execute(app.pool()).await?;
     let bus = eraser(app).await?;
     let deleted = delete_everywhere(&bus, open.user).await;
     bus.close().await;

@@ -122,7 +122,9 @@ pub(crate) async fn open(
     .fetch_one(&mut *tx)
     .await?;
     login_history::record(&mut tx, app, client, LoginAction::Login, Some(user), None).await?;
-    tx.announce(&UserLoggedIn { user_id: user, sid, timestamp: now }, version).await?;
+    let email = account.email.clone();
+    let signed_in = UserLoggedIn { user_id: user, email, sid, amr: proof.amr.clone(), timestamp: now };
+    tx.announce(&signed_in, version).await?;
     suspicion::signed_in(&mut tx, app, client, user, sid, proved.device.is_some()).await?;
     let device_token = known_device::remember(&mut tx, app, user, proved.device).await?;
     let details = json!({ "by": proved.by, "sid": sid, "sessions_ended": ended });

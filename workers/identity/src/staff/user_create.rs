@@ -4,7 +4,7 @@ use anyhow::{Context, anyhow};
 use lectern_core::tx::{announce_offline, audit_offline};
 use lectern_core::{Call, Clock, Env, Outcome, Tx};
 use lectern_subjects::id::UserId;
-use lectern_subjects::identity::{CreateUser, IdentityRefusal, User, UserCreated};
+use lectern_subjects::identity::{CreateUser, IdentityRefusal};
 use lectern_subjects::{Refusal, Role};
 use serde_json::json;
 use sqlx::{Connection, PgPool, query_scalar};
@@ -36,8 +36,7 @@ pub async fn user_create(app: App, call: Call, req: CreateUser) -> Outcome<Creat
     };
     let now = tx.now();
     let mut user = account::insert(&mut tx, app.vault(), &account, now).await?;
-    let created = UserCreated { user_id: user.id, role, created_at: user.created_at };
-    tx.announce(&created, user.version).await?;
+    tx.announce(&account::created(&user), user.version).await?;
     tx.audit("user.created", Some(user.id), json!({ "by": "staff", "role": role })).await?;
     if password_hash.is_none() {
         user.version = invite(&mut tx, &app, &user).await?;
@@ -107,8 +106,7 @@ pub async fn create_user_direct(
             Fault::Common(refused) => anyhow!(refused),
             Fault::Broken(error) => error.context("the account could not be stored"),
         })?;
-    let created = UserCreated { user_id: user.id, role, created_at: user.created_at };
-    announce_offline(&mut tx, "identity", clock, &created, user.version).await?;
+    announce_offline(&mut tx, "identity", clock, &account::created(&user), user.version).await?;
     let details = json!({ "by": "command", "role": role });
     audit_offline(&mut tx, "identity", clock, "user.created", Some(user.id), details).await?;
     tx.commit().await.context("the account may or may not be stored")?;

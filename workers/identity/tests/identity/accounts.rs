@@ -6,7 +6,7 @@ use lectern_subjects::Role;
 use lectern_subjects::identity::*;
 use tokio::task::JoinSet;
 
-use crate::world::{PASSWORD, World, claims, login, register};
+use crate::world::{PASSWORD, WRONG, World, claims, login, register};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i169_register_verify_login_me_logout() {
@@ -52,6 +52,96 @@ async fn what_one_says_at_sign_up_is_kept_and_private_parts_are_sealed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn i048_i049_i075_an_account_begins_active_and_unverified_and_keeps_its_times() {
+    let world = World::start().await;
+    let before = world.clock().now();
+    let user = world.registers("a@example.org").await;
+    assert!(user.is_active && !user.is_verified && user.role == Role::User && user.last_login_at.is_none());
+    assert!((before..=world.clock().now()).contains(&user.created_at), "{user:?}");
+    // a refused sign-in is none
+    assert_eq!(world.refused(&login("a@example.org", WRONG), None).await, "USER_1001");
+    assert_eq!(world.count("SELECT count(last_login_at) FROM identity.users").await, 0);
+    let asked = world.clock().now();
+    let token = world.logs_in("a@example.org").await.access_token;
+    let first = world.ok(&GetAccount {}, Some(&token)).await;
+    let signed_in = first.user.last_login_at.expect("signed in");
+    assert!((asked..=world.clock().now()).contains(&signed_in), "{first:?}");
+    assert_eq!(
+        (first.user.created_at, first.updated_at),
+        (user.created_at, user.created_at),
+        "nothing was changed"
+    );
+
+    let change = UpdateMe { name: Some("Another Name".into()), ..UpdateMe::default() };
+    world.ok(&change, Some(&token)).await;
+    let changed = world.ok(&GetAccount {}, Some(&token)).await;
+    assert!((signed_in..=world.clock().now()).contains(&changed.updated_at), "{changed:?}");
+    assert_eq!((changed.user.created_at, changed.user.last_login_at), (user.created_at, Some(signed_in)));
+    assert_eq!(world.refused(&login("a@example.org", WRONG), None).await, "USER_1001");
+    let token = world.logs_in("a@example.org").await.access_token;
+    let again = world.ok(&GetAccount {}, Some(&token)).await;
+    assert!(again.user.last_login_at > Some(changed.updated_at), "{again:?}");
+    assert_eq!(again.updated_at, changed.updated_at, "to sign in changes nothing of what an account says");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i088_an_address_is_taken_as_people_have_them_and_what_is_none_is_refused_wherever_it_is_asked_for() {
+    let world = World::start().await;
+    let longest = format!("{}@{}.{}.{}.org", "a".repeat(64), "b".repeat(63), "c".repeat(63), "d".repeat(58));
+    assert_eq!(longest.len(), 255);
+    for good in
+        ["a@b.co", "first.last+tag@sub.example.org", "o'brien_x@example.org", " A@Example.ORG ", &longest]
+    {
+        let user = world.ok(&register(good), None).await;
+        assert_eq!(user.email, good.trim());
+    }
+    let token = world.logs_in("a@b.co").await.access_token;
+    let written = world.count("SELECT count(*) FROM identity.users").await;
+    let too_long = longest.replace("d.org", "dd.org");
+    let local = format!("{}@example.org", "a".repeat(65));
+    for bad in [
+        "",
+        "@",
+        "a",
+        "a@",
+        "@example.org",
+        "a@example",
+        "a@@example.org",
+        "a@b@example.org",
+        "a b@example.org",
+        "a@exa mple.org",
+        "a@-example.org",
+        "a@example-.org",
+        "a@example..org",
+        "a@.example.org",
+        "a@example.org.",
+        ".a@example.org",
+        "a.@example.org",
+        "a..b@example.org",
+        "a@ex_ample.org",
+        "a\u{0}@example.org",
+        "a\r\nBcc: b@example.org",
+        "\u{4f60}@example.org",
+        "a@\u{4f8b}.org",
+        "<a@example.org>",
+        &too_long,
+        &local,
+    ] {
+        for code in [
+            world.refused(&register(bad), None).await,
+            world.refused(&login(bad, PASSWORD), None).await,
+            world.refused(&ForgotPassword { email: bad.into() }, None).await,
+            world.refused(&ResendVerification { email: bad.into() }, None).await,
+            world.refused(&VerifyEmail { email: bad.into(), code: "123456".into() }, None).await,
+            world.refused(&ChangeEmail { email: bad.into() }, Some(&token)).await,
+        ] {
+            assert_eq!(code, "USER_1104", "{bad:?}");
+        }
+    }
+    assert_eq!(world.count("SELECT count(*) FROM identity.users").await, written);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn i092_the_same_address_at_the_same_time_makes_one_account() {
     let world = Arc::new(World::start().await);
     let mut tries = JoinSet::new();
@@ -89,6 +179,19 @@ async fn i091_a_weak_password_is_refused_with_every_missed_rule() {
     let refusal = world.ask(&own, None).await.expect_err("contains the name");
     assert_eq!(refusal.problem.details[0]["rule"], "context");
     assert_eq!(world.count("SELECT count(*) FROM identity.users").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i036_a_password_that_no_account_can_have_is_refused_before_anybody_looks() {
+    let world = World::start().await;
+    world.registers("a@example.org").await;
+    for short in ["", "Test12!", "가나다라마바사"] {
+        let refusal = world.ask(&login("a@example.org", short), None).await.expect_err("too short");
+        assert_eq!((refusal.problem.error_code.as_str(), refusal.problem.status), ("COMMON_0001", 400));
+        assert_eq!(refusal.body["details"][0]["pointer"], "/password", "{}", refusal.body);
+    }
+    assert_eq!(world.count("SELECT count(*) FROM identity.sign_in_attempts").await, 0);
+    assert_eq!(world.refused(&login("a@example.org", "Test123!"), None).await, "USER_1001");
 }
 
 #[tokio::test(flavor = "multi_thread")]

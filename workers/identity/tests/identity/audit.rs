@@ -89,6 +89,43 @@ async fn i105_accounts_sign_ins_and_sign_outs_are_audited_with_their_actor() {
 }
 
 #[tokio::test]
+async fn i105_i102_the_eight_acts_that_seed_001_audits_are_in_the_record_once_each_with_who_did_them() {
+    let world = World::start().await;
+    let root = world.staff("root@example.org", Role::Admin).await;
+    let admin = world.logs_in("root@example.org").await.access_token;
+    let ada = world.registers(EMAIL).await.id;
+    let pair = world.logs_in(EMAIL).await;
+    let token = Some(pair.access_token.as_str());
+    world.ok(&UpdateMe { name: Some("Ada King".into()), ..UpdateMe::default() }, token).await;
+    let change = ChangePassword { current_password: PASSWORD.into(), new_password: "Blue-Kettle-42!".into() };
+    world.ok(&change, token).await;
+    world.ok(&ChangeEmail { email: "king@example.org".into() }, token).await;
+    let code = world.code("king@example.org", 1).await;
+    world.ok(&ConfirmEmail { code }, token).await;
+    world.ok(&Logout { all: false }, token).await;
+    world.ok(&SetRole { id: ada, role: Some(Role::Auditor), roles: None }, Some(&admin)).await;
+    world.ok(&DeleteUser { id: ada }, Some(&admin)).await;
+    for (act, actor, details) in [
+        ("user.created", ada, json!({ "by": "sign_up", "role": "user" })),
+        ("user.logged_in", ada, json!({ "by": "password", "sid": sid(&pair), "sessions_ended": [] })),
+        ("user.updated", ada, json!({ "updated_fields": ["name"] })),
+        ("user.password_changed", ada, json!({ "by": "user" })),
+        ("user.email_changed", ada, json!({})),
+        ("user.logged_out", ada, json!({ "sessions_ended": [sid(&pair)] })),
+        ("user.role_changed", root, json!({ "old": ["user"], "new": ["auditor"], "new_role": "auditor" })),
+        ("user.deleted", root, json!({ "reason": "admin_action" })),
+    ] {
+        let entries = world.entries(act).await;
+        let about: Vec<_> = entries.iter().filter(|entry| entry.user_id == Some(ada)).collect();
+        assert_eq!(about.len(), 1, "{act}: {entries:?}");
+        assert_eq!((about[0].event_type.as_str(), about[0].actor_id), (act, Some(actor)), "{act}");
+        for (name, value) in details.as_object().unwrap() {
+            assert_eq!(&about[0].details[name], value, "{act}: {:?}", about[0].details);
+        }
+    }
+}
+
+#[tokio::test]
 async fn i106_address_and_agent_stand_beside_the_entry_and_never_in_it() {
     let world = World::start().await;
     world.browses(&register(EMAIL), None).await;

@@ -151,3 +151,45 @@ async fn i129_counting_takes_one_part_in_a_hundred_however_long_it_takes() {
     let pause = "SELECT extract(epoch FROM due_at - counted_at)::bigint FROM identity.counts";
     assert!(world.count(pause).await >= 25, "next after {} s", world.count(pause).await);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i060_c7_a_session_that_was_not_used_for_an_hour_lives_on_and_is_not_counted_as_active() {
+    let world = World::start().await;
+    world.registers("a@example.org").await;
+    let pairs = [world.logs_in("a@example.org").await, world.logs_in("a@example.org").await];
+    let ages = [(&pairs[0], 3595), (&pairs[1], 3601)];
+    for (pair, seconds) in ages {
+        let age = format!(
+            "UPDATE identity.auth_sessions SET last_seen_at = now() - interval '{seconds} seconds' WHERE sid = '{}'",
+            crate::world::sid(pair)
+        );
+        world.db.execute(&age).await.unwrap();
+    }
+    let active = async |count: i64| {
+        world
+            .db
+            .execute("UPDATE identity.counts SET due_at = '-infinity', counted_at = '-infinity'")
+            .await
+            .unwrap();
+        // a process that starts counts at once
+        world.run_identity().await;
+        for _ in 0..400 {
+            let counted = "SELECT CASE WHEN counted_at > '-infinity' THEN active_sessions ELSE -1 END FROM identity.counts";
+            let now = world.count(counted).await;
+            if now >= 0 {
+                assert_eq!(now, count);
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("nobody counted");
+    };
+    active(1).await;
+    world.refreshes(&pairs[1]).await.expect("it lives for seven days");
+    let again = format!(
+        "UPDATE identity.auth_sessions SET last_seen_at = now() - interval '2 hours' WHERE sid = '{}'",
+        crate::world::sid(&pairs[0])
+    );
+    world.db.execute(&again).await.unwrap();
+    active(1).await;
+}

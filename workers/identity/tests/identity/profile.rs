@@ -82,9 +82,13 @@ async fn i086_what_is_private_is_sealed_and_neither_told_nor_audited() {
     assert_eq!((&entries[0]["actor_id"], &entries[0]["user_id"]), (&json!(user.id), &json!(user.id)));
     assert_eq!(entries[0]["details"], json!({ "updated_fields": names }));
     for message in facts.iter().chain(&entries).map(ToString::to_string) {
-        for private in ["Mina", "mina@", "+8210", "67890", "Busan", "Seoul"] {
+        for private in ["+8210", "67890", "Busan", "Seoul"] {
             assert!(!message.contains(private), "{private} in {message}");
         }
+    }
+    // seed 001's followers read address and name in the fact (I-097); the record names nobody
+    for entry in entries.iter().map(ToString::to_string) {
+        assert!(!entry.contains("Mina") && !entry.contains("mina@"), "{entry}");
     }
 }
 
@@ -124,6 +128,44 @@ async fn i024_what_changes_nothing_is_no_change_and_nothing_at_all_is_refused() 
     assert_eq!(world.announced("user.updated").await, 1);
     let refusal = world.ask(&UpdateMe::default(), token).await.expect_err("nothing to change");
     assert_eq!((refusal.problem.error_code.as_str(), refusal.problem.status), ("COMMON_0001", 400));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i046_what_one_says_of_a_business_has_its_length_and_one_character_more_is_refused_and_named() {
+    let world = World::start().await;
+    let said = |length: [usize; 4]| {
+        let [kind, number, industry, region] = length.map(|length| Some("가".repeat(length)));
+        Register {
+            business_type: kind,
+            business_number: number,
+            industry,
+            region,
+            ..register("mina@example.org")
+        }
+    };
+    for (field, length) in [
+        ("business_type", [51, 50, 100, 100]),
+        ("business_number", [50, 51, 100, 100]),
+        ("industry", [50, 50, 101, 100]),
+        ("region", [50, 50, 100, 101]),
+    ] {
+        let refusal = world.ask(&said(length), None).await.expect_err("too long");
+        assert_eq!((refusal.problem.error_code.as_str(), refusal.problem.status), ("COMMON_0001", 400));
+        assert_eq!(refusal.body["details"][0]["pointer"], format!("/{field}"), "{}", refusal.body);
+    }
+    assert_eq!(world.count("SELECT count(*) FROM identity.users").await, 0);
+    world.ok(&said([50, 50, 100, 100]), None).await;
+    let token = world.logs_in("mina@example.org").await.access_token;
+    let account = world.ok(&GetAccount {}, Some(&token)).await;
+    let kept = [account.business_type, account.business_number, account.industry, account.region];
+    assert_eq!(kept.map(|text| text.map_or(0, |text| text.chars().count())), [50, 50, 100, 100]);
+    let longer = Some(Some("가".repeat(51)));
+    for change in [
+        UpdateMe { business_type: longer.clone(), ..UpdateMe::default() },
+        UpdateMe { business_number: longer, ..UpdateMe::default() },
+    ] {
+        assert_eq!(world.refused(&change, Some(&token)).await, "COMMON_0001");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,8 +1,11 @@
 //! Refresh tokens: one child, identical repeats, reuse ends the family.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use lectern_subjects::identity::{CheckToken, Logout};
+use chrono::TimeDelta;
+use lectern_core::Clock;
+use lectern_subjects::identity::{CheckToken, GetMe, Logout};
 use tokio::task::JoinSet;
 
 use crate::world::{World, claims, sid};
@@ -127,4 +130,29 @@ async fn a_session_ends_after_its_absolute_life_however_often_it_is_refreshed() 
                 expires_at_idle = now() - interval '1 second'";
     world.db.execute(over).await.unwrap();
     assert_eq!(world.refreshes(&pair).await.unwrap_err(), "USER_1202");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i058_i063_an_access_token_that_ran_out_is_refused_as_such_and_a_refresh_buys_a_good_one() {
+    // a sign-in of nearly five minutes ago, so that its token runs out while this test waits
+    let (real, ago) = (Clock::default(), TimeDelta::seconds(290));
+    let clock = Clock::fixed(real.now() - ago);
+    let world = World::prepare_at(&[("JWT_ACCESS_TOKEN_EXPIRE_MINUTES", "5")], clock.clone()).await;
+    world.run_identity().await;
+    world.is_ready().await;
+    world.registers("a@example.org").await;
+    clock.set(real.now() - ago);
+    let first = world.logs_in("a@example.org").await;
+    world.ok(&GetMe {}, Some(&first.access_token)).await;
+    let end = claims(&first.access_token)["exp"].as_i64().unwrap();
+    while real.now().timestamp() < end {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    clock.set(real.now());
+    let refusal = world.ask(&GetMe {}, Some(&first.access_token)).await.expect_err("it ran out");
+    assert_eq!((refusal.problem.error_code.as_str(), refusal.problem.status), ("USER_1005", 401));
+    let second = world.refreshes(&first).await.expect("the session lives on");
+    assert_eq!(sid(&second), sid(&first));
+    world.ok(&GetMe {}, Some(&second.access_token)).await;
+    assert_eq!(world.refused(&GetMe {}, Some(&first.access_token)).await, "USER_1005");
 }

@@ -85,6 +85,46 @@ async fn rfc9068_an_access_token_says_who_for_whom_and_until_when() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn i056_an_access_token_is_good_for_thirty_minutes_and_a_refresh_token_for_seven_days() {
+    let world = World::start().await;
+    world.registers("a@example.org").await;
+    let pair = world.logs_in("a@example.org").await;
+    let said = claims(&pair.access_token);
+    assert_eq!(
+        (pair.expires_in, said["exp"].as_i64().unwrap() - said["iat"].as_i64().unwrap()),
+        (1800, 1800)
+    );
+    // the same so much later: everything that has a time is older by it
+    let later = async |by: &str| {
+        for (table, columns) in [
+            ("refresh_tokens", "issued_at expires_at consumed_at grace_until"),
+            ("auth_sessions", "created_at last_seen_at expires_at_idle expires_at_abs auth_time"),
+        ] {
+            let older = columns.split(' ').map(|column| format!("{column} = {column} - interval '{by}'"));
+            let older = older.collect::<Vec<_>>().join(", ");
+            world.db.execute(&format!("UPDATE identity.{table} SET {older}")).await.expect(table);
+        }
+    };
+    later("6 days 23:59").await;
+    let second = world.refreshes(&pair).await.expect("good for another minute");
+    // each has seven days of its own
+    later("6 days 23:59").await;
+    let third = world.refreshes(&second).await.expect("good for another minute");
+    later("7 days 00:00:01").await;
+    assert_eq!(world.refreshes(&third).await.unwrap_err(), "USER_1202");
+
+    // and both as it is configured
+    let settings = [("JWT_ACCESS_TOKEN_EXPIRE_MINUTES", "5"), ("JWT_REFRESH_TOKEN_EXPIRE_DAYS", "1")];
+    let world = World::start_with(&settings).await;
+    world.registers("a@example.org").await;
+    let pair = world.logs_in("a@example.org").await;
+    let said = claims(&pair.access_token);
+    assert_eq!((pair.expires_in, said["exp"].as_i64().unwrap() - said["iat"].as_i64().unwrap()), (300, 300));
+    let life = "SELECT extract(epoch FROM expires_at - issued_at)::bigint FROM identity.refresh_tokens";
+    assert_eq!(world.count(life).await, 86_400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn i057_the_email_and_the_issuer_stand_in_tokens_as_they_are_configured() {
     let issuer = "https://learn.example.org";
     let world = World::prepare(&[("TOKEN_CLAIM_EMAIL", "true"), ("JWT_ISSUER", issuer)]).await;

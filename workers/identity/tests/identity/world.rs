@@ -60,11 +60,15 @@ impl World {
 
     /// Everything but identity itself.
     pub async fn prepare(settings: &[(&str, &str)]) -> World {
+        World::prepare_at(settings, Clock::default()).await
+    }
+
+    /// The same by another clock.
+    pub async fn prepare_at(settings: &[(&str, &str)], clock: Clock) -> World {
         let (nats, db) = tokio::join!(
             TestServers::nats(),
             TestServers::database_with("identity", &["crates/core/migrations", "migrations/identity"])
         );
-        let clock = Clock::default();
         let bus = connect(&nats.url(), "tester", &clock).await;
         let mut env: BTreeMap<String, String> = [
             ("ENVIRONMENT", "development"),
