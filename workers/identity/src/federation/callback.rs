@@ -3,9 +3,7 @@
 
 use lectern_core::{Call, Outcome, Tx};
 use lectern_subjects::id::{AuthSessionId, UserId};
-use lectern_subjects::identity::{
-    IdentityRefusal, OidcAnswer, OidcCallback, Register, TokenPair, UserCreated,
-};
+use lectern_subjects::identity::{IdentityRefusal, OidcAnswer, OidcCallback, Register, TokenPair};
 use lectern_subjects::{Refusal, Role};
 use serde_json::json;
 use sqlx::query_scalar;
@@ -175,7 +173,7 @@ async fn sign_up(tx: &mut Tx, app: &App, vouched: &Vouched<'_>) -> Result<Accoun
         other => other,
     })?;
     tx.set_actor(Some(user.id));
-    let created = UserCreated { user_id: user.id, role: user.role, created_at: now };
+    let created = account::created(&user);
     tx.announce(&created, user.version).await?;
     tx.audit("user.created", Some(user.id), json!({ "by": "oidc", "role": user.role })).await?;
     let account = sign_in::account(tx, user.id).await?.ok_or(IdentityRefusal::UserNotFound)?;
