@@ -132,7 +132,11 @@ impl App {
     }
 
     fn may_ask_again(&self, call: &Call, attempt: u32, error: &Error) -> bool {
-        attempt < 3 && error.is_transient() && !self.time_left(call).is_zero()
+        let may = attempt < 3 && error.is_transient() && !self.time_left(call).is_zero();
+        if may {
+            tracing::warn!(event = "database_error_retry", attempt, %error, "the database is asked again");
+        }
+        may
     }
 }
 

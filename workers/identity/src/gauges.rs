@@ -55,6 +55,9 @@ pub(crate) fn start_at_zero() {
     for status in ["success", "failed", "expired"] {
         metrics::counter!("user_email_verification_total", "status" => status).increment(0);
     }
+    for status in ["requested", "success", "failed", "expired"] {
+        metrics::counter!("user_password_reset_total", "status" => status).increment(0);
+    }
     for activity in Activity::ALL {
         metrics::counter!("user_suspicious_activity_total", "activity_type" => activity.name()).increment(0);
     }
