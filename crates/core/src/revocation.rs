@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use async_nats::jetstream::kv::{Entry, Operation};
+use async_nats::jetstream::kv::{Entry, Operation, Store, UpdateErrorKind};
 use futures_util::StreamExt;
 use lectern_subjects::id::{AuthSessionId, UserId};
 use lectern_subjects::identity::VoidReason;
@@ -28,6 +28,19 @@ pub fn session_key(sid: AuthSessionId) -> String {
 /// The key of a user's claims version.
 pub fn user_key(user: UserId) -> String {
     format!("usr.{user}")
+}
+
+/// Puts an entry into the bucket unless its key has one, which is as new or newer.
+///
+/// # Errors
+/// [`Error::Broker`].
+pub async fn put_once(bucket: &Store, key: String, value: Vec<u8>) -> Result<(), Error> {
+    match bucket.update(key, value.into(), 0).await {
+        Err(error) if error.kind() != UpdateErrorKind::WrongLastRevision => {
+            Err(Error::Broker(error.to_string()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The value under a user's key: tokens with an older `uv` are void.

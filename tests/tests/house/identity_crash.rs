@@ -45,7 +45,10 @@ async fn told(stack: &Stack) -> Vec<Value> {
     let consumer = stream.create_consumer(config).await.expect("a consumer");
     let pending = consumer.cached_info().num_pending;
     let messages = consumer.messages().await.expect("messages").take(usize::try_from(pending).expect("few"));
-    messages.map(|message| serde_json::from_slice(&message.expect("a message").payload).expect("JSON")).collect().await
+    messages
+        .map(|message| serde_json::from_slice(&message.expect("a message").payload).expect("JSON"))
+        .collect()
+        .await
 }
 
 async fn number(stack: &Stack, sql: &str) -> i64 {

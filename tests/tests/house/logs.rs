@@ -9,7 +9,8 @@ const NEW: &str = "Blue-Kettle-42!";
 /// Every line of the process, each a JSON object of its own.
 fn lines(stack: &mut Stack) -> Vec<Value> {
     let log = stack.processes()[0].log();
-    let objects = log.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|it| panic!("{it}: {line}")));
+    let objects =
+        log.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|it| panic!("{it}: {line}")));
     let objects: Vec<Value> = objects.collect();
     for object in &objects {
         for field in ["ts", "level", "service", "version", "env", "target", "message"] {
@@ -104,7 +105,8 @@ async fn i154_every_request_at_the_gateway_and_its_answer_is_one_line() {
     let mut stack = Stack::start(options).await;
     let ann = stack.learner("Ann").await;
     let ann_id = ann.user_id().await;
-    let get = async |id: &str, path: &str| ann.asks(Method::GET, path).header("x-request-id", id).send().await;
+    let get =
+        async |id: &str, path: &str| ann.asks(Method::GET, path).header("x-request-id", id).send().await;
     get("r-me", "/users/me").await.ok();
     get("r-forbidden", "/users").await.refused(403, "COMMON_0013");
     get("r-course", "/courses/0192f0c1-2345-7abc-8def-0123456789ab").await.is(404);

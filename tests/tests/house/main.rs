@@ -36,6 +36,7 @@ mod seed_aliases;
 mod shared;
 mod spans;
 mod staff;
+mod stopping;
 mod timers;
 mod token_endpoints;
 mod uploads;

@@ -28,7 +28,8 @@ impl Scrape {
     fn value(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         let mut matching = self.0.iter().filter(|(series, _)| {
             let (metric, rest) = series.split_once('{').unwrap_or((series, ""));
-            let shown: Vec<&str> = rest.trim_end_matches('}').split("\",").filter(|it| !it.is_empty()).collect();
+            let shown: Vec<&str> =
+                rest.trim_end_matches('}').split("\",").filter(|it| !it.is_empty()).collect();
             metric == name
                 && shown.len() == labels.len()
                 && labels.iter().all(|(label, value)| {
@@ -250,7 +251,8 @@ async fn http_is_counted_by_route_and_operations_by_subject(stack: &Stack) {
     alice.gets("/nowhere/at/all").await.refused(404, "COMMON_0006");
 
     let scrape = Scrape::of(stack).await;
-    let me = [("method", "GET"), ("endpoint", "/api/v1/users/me"), ("status", "200"), ("service", "identity")];
+    let me =
+        [("method", "GET"), ("endpoint", "/api/v1/users/me"), ("status", "200"), ("service", "identity")];
     assert_eq!(scrape.value("http_requests_total", &me), Some(2.0), "{}", scrape.1);
     let ended = [
         ("method", "DELETE"),

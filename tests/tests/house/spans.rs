@@ -46,9 +46,9 @@ impl Collector {
     /// All spans that came.
     pub fn spans(&self) -> Vec<Span> {
         let bodies = self.bodies.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let requests = bodies.iter().map(|body| {
-            ExportTraceServiceRequest::decode(body.as_slice()).expect("an export of spans")
-        });
+        let requests = bodies
+            .iter()
+            .map(|body| ExportTraceServiceRequest::decode(body.as_slice()).expect("an export of spans"));
         let resources = requests.flat_map(|request| request.resource_spans);
         resources.flat_map(|of| of.scope_spans).flat_map(|of| of.spans).collect()
     }
@@ -75,7 +75,11 @@ async fn take(stream: TcpStream, bodies: Arc<Mutex<Vec<Vec<u8>>>>) -> std::io::R
         let mut body = vec![0; length];
         stream.read_exact(&mut body).await?;
         bodies.lock().unwrap_or_else(PoisonError::into_inner).push(body);
-        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n").await?;
+        stream
+            .write_all(
+                b"HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n",
+            )
+            .await?;
     }
 }
 

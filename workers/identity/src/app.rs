@@ -13,6 +13,7 @@ use sqlx::pool::PoolConnection;
 use crate::gauges;
 use crate::mail::Post;
 use crate::password::{Hashing, NotHashed};
+use crate::session::lost_bucket::Told;
 use crate::settings::Settings;
 use crate::sign_in::attempts::Places;
 use crate::token::signing_keys::SigningKeys;
@@ -33,6 +34,7 @@ pub(crate) struct Own {
     pub places: Places,
     pub post: Option<Post>,
     pub keys: SigningKeys,
+    pub told: Told,
 }
 
 impl Own {
@@ -41,7 +43,7 @@ impl Own {
         let vault = Vault::open_with(env)?;
         let hashing = Hashing::new(settings.hash_pool, settings.argon2.clone(), &vault)?;
         let (places, keys, post) = (Places::default(), SigningKeys::default(), Post::of(&settings));
-        Ok(Own { settings, vault, hashing, places, post, keys })
+        Ok(Own { settings, vault, hashing, places, post, keys, told: Told::default() })
     }
 }
 
@@ -101,6 +103,10 @@ impl App {
 
     pub(crate) fn keys(&self) -> &SigningKeys {
         &self.own.keys
+    }
+
+    pub(crate) fn told(&self) -> &Told {
+        &self.own.told
     }
 
     /// Time left for a request.

@@ -158,16 +158,20 @@ fn i143_c12_c13_goals_of_thirty_days_count_the_servers_faults_and_pages_ring_at_
 fn i177_i178_i179_the_runbook_says_what_to_type() {
     let runbook = read("docs/runbook.md");
     for (chapter, words) in [
-        ("## Release", &["lectern migrate", "lectern provision", "--roles", "SIGTERM", "/health/readiness"][..]),
+        (
+            "## Release",
+            &["lectern migrate", "lectern provision", "--roles", "SIGTERM", "/health/readiness"][..],
+        ),
         ("## Roll back", &["migrate down --one", "--yes-lose-data"]),
         ("## A process is down", &["lectern status", "lectern run --roles"]),
-        ("## The database is down", &["DATABASE_READ_URL", "lectern status"]),
+        ("## The database is down", &["DATABASE_URL", "lectern status", "standby"]),
         ("## The broker or its streams are lost", &["lectern provision", "`revoked`"]),
         ("## Sign-ins fail", &["LOGIN_RATE", "user_failed_login_attempts_total"]),
         ("## Answers are slow", &["DATABASE_POOL_SIZE", "service_queue_wait_seconds"]),
         ("## A service does not answer", &["/health/readiness", "$SRV.PING"]),
     ] {
-        let (_, text) = runbook.split_once(&format!("\n{chapter}\n")).unwrap_or_else(|| panic!("no {chapter}"));
+        let (_, text) =
+            runbook.split_once(&format!("\n{chapter}\n")).unwrap_or_else(|| panic!("no {chapter}"));
         let text = text.split("\n## ").next().unwrap_or_default();
         for word in words {
             assert!(text.contains(word), "{chapter} does not say {word}");
@@ -178,8 +182,9 @@ fn i177_i178_i179_the_runbook_says_what_to_type() {
     known.extend(lectern::roles::ROLES.iter().flat_map(|role| role.settings.iter().map(|it| it.name)));
     let quoted = runbook.split('`').skip(1).step_by(2);
     for word in quoted.flat_map(|code| code.split([' ', '=', '\n'])) {
-        let shouts = word.len() > 5 && word.contains('_') && word.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
-        let ours = !word.starts_with("KV_") && !word.starts_with("DATABASE_READ");
+        let shouts =
+            word.len() > 5 && word.contains('_') && word.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
+        let ours = !word.starts_with("KV_") && !word.starts_with("COMMON_");
         assert!(!(shouts && ours) || known.contains(&word), "{word} is no setting");
     }
 }

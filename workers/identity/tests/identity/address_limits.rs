@@ -171,7 +171,8 @@ async fn c11_the_limit_of_the_address_comes_before_the_lock_of_the_account() {
     }
     // locked now, but the sixth try of a minute from one address does not learn that, right or wrong
     for password in [WRONG, PASSWORD] {
-        let refusal = world.ask_from("192.0.2.7", &login("a@example.org", password)).await.expect_err("sixth");
+        let refusal =
+            world.ask_from("192.0.2.7", &login("a@example.org", password)).await.expect_err("sixth");
         assert_eq!((refusal.problem.error_code.as_str(), refusal.problem.status), ("COMMON_0012", 429));
     }
     let elsewhere = world.ask_from("192.0.2.8", &login("a@example.org", PASSWORD)).await.expect_err("locked");

@@ -48,14 +48,11 @@ async fn scene(world: &World, nth: usize, admin: &str) -> Scene {
 /// Ends the session; an error is the refusal's code.
 async fn end(world: &World, how: &str, scene: &Scene) -> Result<(), String> {
     let (sid, id) = (sid(&scene.pair), scene.user.id);
-    let (own, elsewhere, admin) = (
-        Some(scene.pair.access_token.as_str()),
-        Some(scene.elsewhere.as_str()),
-        Some(scene.admin.as_str()),
-    );
-    let given_back = |token: &String| RevokeToken { token: token.clone(), token_type_hint: None, client_id: None };
-    let change =
-        ChangePassword { current_password: PASSWORD.to_owned(), new_password: NEW.to_owned() };
+    let (own, elsewhere, admin) =
+        (Some(scene.pair.access_token.as_str()), Some(scene.elsewhere.as_str()), Some(scene.admin.as_str()));
+    let given_back =
+        |token: &String| RevokeToken { token: token.clone(), token_type_hint: None, client_id: None };
+    let change = ChangePassword { current_password: PASSWORD.to_owned(), new_password: NEW.to_owned() };
     let reset = ResetPassword { token: scene.link.clone(), new_password: NEW.to_owned() };
     let outcome = match how {
         "sign-out" => world.ask(&Logout { all: false }, own).await.map(drop),

@@ -147,7 +147,8 @@ async fn identity_i6_who_measures_refusals_learns_nothing_medians_differ_by_less
     let never_locked = "UPDATE identity.sign_in_attempts SET failed = 0, locked_until = NULL";
     for (what, code, free) in [("wrong", "USER_1001", Some(never_locked)), ("locked", "USER_1003", None)] {
         if free.is_none() {
-            let lock = "UPDATE identity.sign_in_attempts SET failed = 5, locked_until = now() + interval '15 min'";
+            let lock =
+                "UPDATE identity.sign_in_attempts SET failed = 5, locked_until = now() + interval '15 min'";
             world.db.execute(lock).await.expect("locked");
         }
         // others use this machine too: one quiet measurement of eight is enough, and a leak leaves none
