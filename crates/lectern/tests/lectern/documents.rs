@@ -156,12 +156,14 @@ const UNREACHED: [(&str, &str); 1] =
 #[test]
 fn identity_i19_every_refusal_code_is_provoked_by_a_test() {
     let mut tests = String::new();
-    for file in ["crates", "gateway", "tests", "workers"].iter().flat_map(|dir| files(dir, ".rs")) {
-        let (name, text) = (short(&file), text(&file));
-        if name.contains("/tests/") && !name.ends_with("lectern/documents.rs") {
-            tests.push_str(&text);
-        } else if let Some((_, unit)) = text.split_once("#[cfg(test)]") {
-            tests.push_str(unit);
+    let sources = ["crates", "gateway", "tests", "workers"].into_iter().flat_map(|dir| files(dir, ".rs"));
+    // this file names codes that nobody provokes
+    for file in sources.filter(|file| !short(file).ends_with("lectern/documents.rs")) {
+        let text = text(&file);
+        match text.split_once("#[cfg(test)]") {
+            _ if short(&file).contains("/tests/") => tests.push_str(&text),
+            Some((_, unit)) => tests.push_str(unit),
+            None => {}
         }
     }
     let common = lectern_subjects::CommonRefusal::CODES.iter();
