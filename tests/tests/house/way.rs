@@ -110,6 +110,14 @@ async fn the_whole_way_is_the_same_over_http_and_on_the_subjects() {
 /// What is said to be audited, as the table has it that names each changing request.
 const AUDITED: &str = include_str!("../../../crates/lectern/tests/lectern/audited.rs");
 
+/// Requests that the way makes in vain or does not make itself, and where their entries are shown instead.
+const RECORDED_ELSEWHERE: [&str; 2] = [
+    // nobody was locked, so nothing was changed: workers/identity/tests/identity/staff_accounts.rs
+    "svc.identity.v1.admin.user_unlock",
+    // the gateway sends it when the last byte is there: workers/content/tests/content
+    "svc.content.v1.uploads.complete",
+];
+
 /// Requests with the entry that each writes; a reason for none has spaces in it.
 fn audited() -> Vec<(&'static str, &'static str)> {
     let rows = AUDITED.lines().filter_map(|line| line.trim().strip_prefix("(\"")?.strip_suffix("\"),"));
@@ -141,7 +149,8 @@ async fn every_change_is_in_the_record(house: &House, doors: &Doors<'_>) {
     for (subject, event) in audited {
         let mut requests = asked.iter().filter(|(it, _, status)| it == subject && *status < 300);
         let recorded = requests.any(|(_, trace, _)| written.contains(&(event.to_owned(), trace.clone())));
-        if !recorded && !way_staff::ELSEWHERE.contains(&subject) {
+        let elsewhere = way_staff::ELSEWHERE.contains(&subject) || RECORDED_ELSEWHERE.contains(&subject);
+        if !recorded && !elsewhere {
             without.push((subject, event));
         }
     }
