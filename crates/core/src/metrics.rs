@@ -101,7 +101,7 @@ pub const TABLE: &[Metric] = &[
     row(
         "user_active_sessions",
         Gauge,
-        "auth sessions of users that were used within the last hour, of all processes",
+        "auth sessions of users that were signed in or refreshed within an hour, of all processes",
         &[],
     ),
     row("user_database_connections", Gauge, "connections of this process's identity pool", &[]),

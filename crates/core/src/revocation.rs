@@ -193,20 +193,35 @@ impl Revocations {
 
     /// Takes an entry over; answers whether it was news.
     fn apply(&self, entry: &Entry) -> bool {
-        let until = Instant::now() + self.0.keep;
-        let mut known = self.0.known.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(sid) = entry.key.strip_prefix("sid.").and_then(|sid| sid.parse().ok()) {
+            let until = Instant::now() + self.0.keep;
+            let mut known = self.0.known.write().unwrap_or_else(PoisonError::into_inner);
             return known.ended.insert(sid, until).is_none();
         }
         if let Some(user) = entry.key.strip_prefix("usr.").and_then(|user| user.parse().ok()) {
-            let uv = version_of(entry).unwrap_or(0);
-            let (newest, kept) = known.versions.entry(user).or_insert((0, until));
-            let news = uv > *newest;
-            (*newest, *kept) = (uv.max(*newest), until);
-            return news;
+            return self.goes_by(user, version_of(entry).unwrap_or(0));
         }
         tracing::warn!(key = entry.key, "the bucket of revocations has an entry that is none");
         false
+    }
+
+    /// Goes by a version that a good token said before the watcher did: from then on an older token of that user is void
+    /// here, so that no process takes both (identity I8). The first version has none before it.
+    pub(crate) fn has_seen(&self, user: UserId, uv: i64) {
+        let news = |known: &Known| uv > 1 && known.versions.get(&user).is_none_or(|(newest, _)| uv > *newest);
+        if news(&self.0.known.read().unwrap_or_else(PoisonError::into_inner)) {
+            self.goes_by(user, uv);
+        }
+    }
+
+    /// Takes a user's version over; answers whether it was news.
+    fn goes_by(&self, user: UserId, uv: i64) -> bool {
+        let until = Instant::now() + self.0.keep;
+        let mut known = self.0.known.write().unwrap_or_else(PoisonError::into_inner);
+        let (newest, kept) = known.versions.entry(user).or_insert((0, until));
+        let news = uv > *newest;
+        (*newest, *kept) = (uv.max(*newest), until);
+        news
     }
 
     fn forget_old(&self) {

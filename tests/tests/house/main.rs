@@ -20,13 +20,16 @@ mod edge;
 mod erasure;
 mod health;
 mod idempotency;
+mod identity_crash;
 #[path = "../../../workers/identity/tests/identity/idp.rs"]
 #[expect(dead_code, reason = "its bad manners are for the tests of identity itself")]
 mod idp;
 mod keys_at_rest;
 mod load;
 mod log_secrets;
+mod logs;
 mod media;
+mod metrics;
 mod nothing_written;
 mod oidc;
 mod permissions;
@@ -38,7 +41,9 @@ mod security_feed;
 mod seed_001;
 mod seed_aliases;
 mod shared;
+mod spans;
 mod staff;
+mod stopping;
 mod timers;
 mod token_endpoints;
 mod uploads;

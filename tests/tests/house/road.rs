@@ -1,10 +1,13 @@
 //! The two roads to every request, and what must be the same on both.
 
+use std::sync::{Mutex, PoisonError};
+
 use async_nats::HeaderMap;
 use lectern_harness::actors::{Ask, Bus};
 use lectern_harness::{Actor, Answer};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 use crate::contract::{Contract, Operation, Place, Route};
 
@@ -31,6 +34,8 @@ pub struct Doors<'a> {
     pub contract: &'a Contract,
     pub anyone: Actor,
     pub bus: Bus,
+    /// What was asked, each with the id of its trace and the status of its answer.
+    pub asked: Mutex<Vec<(String, String, u16)>>,
 }
 
 impl Doors<'_> {
@@ -49,9 +54,12 @@ impl Doors<'_> {
         key: Option<&str>,
     ) -> Answer {
         let operation = self.contract.of(subject);
-        match (road, &operation.route) {
+        let trace = Uuid::now_v7().simple().to_string();
+        let traceparent = format!("00-{trace}-{}-01", &trace[16..]);
+        let answer = match (road, &operation.route) {
             (Road::Http, Some(route)) => {
                 let ask = over_http(who.unwrap_or(&self.anyone), route, input);
+                let ask = ask.header("traceparent", &traceparent);
                 let ask = if let Some(key) = key { ask.key(key) } else { ask };
                 documented(operation, ask.send().await)
             }
@@ -59,13 +67,17 @@ impl Doors<'_> {
                 let token = who.and_then(Actor::access_token);
                 let bus = token.map_or_else(|| self.bus.clone(), |token| self.bus.with_token(token));
                 let mut headers = HeaderMap::new();
+                headers.insert("traceparent", traceparent.as_str());
                 if let Some(key) = key {
                     headers.insert("Idempotency-Key", key);
                 }
                 let answer = bus.asks_with(subject, input.clone(), headers).await;
                 answer.unwrap_or_else(|error| panic!("no answer from {subject}: {error:#}"))
             }
-        }
+        };
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.push((subject.to_owned(), trace, answer.status));
+        answer
     }
 
     /// Asks the same on both roads and demands the same answer.

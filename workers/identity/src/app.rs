@@ -17,6 +17,7 @@ use crate::federation::Federation;
 use crate::gauges;
 use crate::mail::Post;
 use crate::password::{Hashing, NotHashed};
+use crate::session::lost_bucket::Told;
 use crate::settings::Settings;
 use crate::sign_in::attempts::Places;
 use crate::token::signing_keys::SigningKeys;
@@ -39,6 +40,7 @@ pub(crate) struct Own {
     pub keys: SigningKeys,
     pub accounts: Arc<Cache<Arc<Account>>>,
     pub federation: Option<Federation>,
+    pub told: Told,
 }
 
 impl Own {
@@ -48,7 +50,8 @@ impl Own {
         let hashing = Hashing::new(settings.hash_pool, settings.argon2.clone(), &vault)?;
         let (places, keys, post) = (Places::default(), SigningKeys::default(), Post::of(&settings));
         let federation = settings.providers.as_ref().map(Federation::new).transpose()?;
-        Ok(Own { settings, vault, hashing, places, post, keys, accounts, federation })
+        let told = Told::default();
+        Ok(Own { settings, vault, hashing, places, post, keys, accounts, federation, told })
     }
 }
 
@@ -121,6 +124,10 @@ impl App {
         &self.own.accounts
     }
 
+    pub(crate) fn told(&self) -> &Told {
+        &self.own.told
+    }
+
     /// Time left for a request.
     pub(crate) fn time_left(&self, call: &Call) -> Duration {
         call.time_left(self.now())
@@ -150,7 +157,11 @@ impl App {
     }
 
     fn may_ask_again(&self, call: &Call, attempt: u32, error: &Error) -> bool {
-        attempt < 3 && error.is_transient() && !self.time_left(call).is_zero()
+        let may = attempt < 3 && error.is_transient() && !self.time_left(call).is_zero();
+        if may {
+            tracing::warn!(event = "database_error_retry", attempt, %error, "the database is asked again");
+        }
+        may
     }
 }
 

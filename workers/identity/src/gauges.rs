@@ -17,8 +17,8 @@ const TIME_TO_COUNT: &str = "SET LOCAL statement_timeout = '60s'";
 /// How often.
 pub(crate) const PACE: Duration = Duration::from_secs(15);
 
-/// A session whose tokens were used to sign in or renewed within this time is active: seed 001 lets its session stand for
-/// 3600 s (identity spec C7).
+/// A session that was signed in or refreshed so recently is an active one: the hour of seed 001 (identity spec C7). A client
+/// that is in use refreshes more often than that.
 const ACTIVE: TimeDelta = TimeDelta::hours(1);
 
 /// Sets the gauges. Every process shows the same accounts and sessions (take the maximum, not the sum); one of them at a
@@ -86,6 +86,9 @@ pub(crate) fn start_at_zero() {
     }
     for status in ["success", "failed", "expired"] {
         metrics::counter!("user_email_verification_total", "status" => status).increment(0);
+    }
+    for status in ["requested", "success", "failed", "expired"] {
+        metrics::counter!("user_password_reset_total", "status" => status).increment(0);
     }
     for activity in Activity::ALL {
         metrics::counter!("user_suspicious_activity_total", "activity_type" => activity.name()).increment(0);

@@ -20,28 +20,33 @@ pub async fn me_update(app: App, call: Call, req: UpdateMe) -> Outcome<UpdateMe>
     let mut account =
         account::show_full(&mut tx, app.vault(), caller).await?.ok_or(IdentityRefusal::UserNotFound)?;
     call.expect_version(account.user.version)?;
-    change(&mut tx, &app, &mut account, req).await?;
-    Ok(tx.commit(account.user).await?)
+    let changes = change(&mut tx, &app, &mut account, req).await?;
+    let user = tx.commit(account.user).await?;
+    if changes {
+        tracing::info!(event = "user_updated", user_id = %caller, "an account was changed by its user");
+    }
+    Ok(user)
 }
 
 /// Changes an account whose row is locked, and says so to the record and to followers. What changes nothing is no change:
-/// no version, no fact.
+/// no version, no fact. Answers whether anything changed.
 pub(crate) async fn change(
     tx: &mut Tx,
     app: &App,
     account: &mut Account,
     asked: UpdateMe,
-) -> Result<(), Fault> {
+) -> Result<bool, Fault> {
     let user_id = account.user.id;
     let updated_fields = apply(account, asked);
     if updated_fields.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     account.user.version = account::save(tx, app.vault(), account).await?;
     account.updated_at = tx.now();
     tx.audit("user.updated", Some(user_id), json!({ "updated_fields": updated_fields })).await?;
     let fact = account::updated(&account.user, &updated_fields, tx.now());
-    Ok(tx.announce(&fact, account.user.version).await?)
+    tx.announce(&fact, account.user.version).await?;
+    Ok(true)
 }
 
 /// Makes the changes; answers the names of the fields that differ now.

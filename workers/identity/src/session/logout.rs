@@ -23,7 +23,7 @@ pub async fn logout(app: App, call: Call, req: Logout) -> Outcome<Logout> {
     let ended = sign_out(&mut tx, &app, &call, caller.user, &sids, caller.sid).await?;
     let message = tx.commit(Message { message: "Successfully logged out".to_owned() }).await?;
     revocation::tell(&app, caller.user).await?;
-    tracing::info!(user = %caller.user, sessions = ended.len(), "signed out");
+    tracing::info!(event = "user_logout", user_id = %caller.user, sessions = ended.len(), "signed out");
     Ok(message)
 }
 

@@ -41,7 +41,9 @@ pub async fn user_create(app: App, call: Call, req: CreateUser) -> Outcome<Creat
     if password_hash.is_none() {
         user.version = invite(&mut tx, &app, &user).await?;
     }
-    Ok(tx.commit(user).await?)
+    let user = tx.commit(user).await?;
+    tracing::info!(event = "user_created", about = %user.id, "an account was made by staff");
+    Ok(user)
 }
 
 /// Mails the letter whose link sets the first password; answers the account's version after that.

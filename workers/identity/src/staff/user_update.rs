@@ -28,6 +28,10 @@ pub async fn user_update(app: App, call: Call, req: UpdateUser) -> Outcome<Updat
     }
     let mut tx = app.begin_patiently(&call).await?;
     let mut account = account::locked(&mut tx, &app, &call, id).await?;
-    me_update::change(&mut tx, &app, &mut account, asked).await?;
-    Ok(tx.commit(account).await?)
+    let changes = me_update::change(&mut tx, &app, &mut account, asked).await?;
+    let account = tx.commit(account).await?;
+    if changes {
+        tracing::info!(event = "user_updated", about = %id, "an account was changed by staff");
+    }
+    Ok(account)
 }

@@ -11,6 +11,7 @@ mod factors;
 mod facts;
 mod identities;
 mod idp;
+mod interleavings;
 mod invitations;
 mod key_rotation;
 mod known_devices;
