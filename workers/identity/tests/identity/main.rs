@@ -9,6 +9,7 @@ mod device;
 mod email_change;
 mod factors;
 mod facts;
+mod growth;
 mod identities;
 mod idp;
 mod interleavings;
