@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::call::Call;
 use crate::error::{Fault, Followed, Outcome, Unhandled};
+use crate::export::Held;
 use crate::tx::Tx;
 
 /// One worker.
@@ -28,6 +29,7 @@ pub struct Service<A> {
     calls: Vec<&'static str>,
     publishes: Vec<&'static str>,
     sweeps: Vec<Sweep<A>>,
+    holds: &'static [Held],
 }
 
 /// What a handler came to, before it is put on the wire.
@@ -142,6 +144,7 @@ impl<A: Clone + Send + Sync + 'static> Service<A> {
             calls: Vec::new(),
             publishes: Vec::new(),
             sweeps: Vec::new(),
+            holds: &[],
         }
     }
 
@@ -272,6 +275,12 @@ impl<A: Clone + Send + Sync + 'static> Service<A> {
         self
     }
 
+    /// Says which rows are somebody's: what its handler of `privacy.export` shows (`docs/privacy.md`).
+    pub fn holds(mut self, rows: &'static [Held]) -> Self {
+        self.holds = rows;
+        self
+    }
+
     /// The table without its handlers.
     pub fn table(&self) -> Table {
         Table {
@@ -283,6 +292,7 @@ impl<A: Clone + Send + Sync + 'static> Service<A> {
             drains: self.drains.iter().map(|d| d.drain).collect(),
             calls: self.calls.clone(),
             publishes: self.publishes.clone(),
+            holds: self.holds,
         }
     }
 
@@ -342,4 +352,6 @@ pub struct Table {
     pub calls: Vec<&'static str>,
     /// Other subjects it publishes to.
     pub publishes: Vec<&'static str>,
+    /// The rows of its schema that are somebody's.
+    pub holds: &'static [Held],
 }
