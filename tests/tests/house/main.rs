@@ -17,6 +17,7 @@ mod discovery;
 mod documents;
 mod edge;
 mod erasure;
+mod export;
 mod health;
 mod idempotency;
 mod load;

@@ -2,6 +2,7 @@
 
 mod attacks;
 mod chain;
+mod exporting;
 mod reading;
 
 // the same world as the tests of enrolment have

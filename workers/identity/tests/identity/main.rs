@@ -5,6 +5,7 @@ mod address_limits;
 mod audit;
 mod device;
 mod email_change;
+mod exporting;
 mod factors;
 mod key_rotation;
 mod known_devices;
