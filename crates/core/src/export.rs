@@ -110,9 +110,15 @@ pub async fn page<R: Refusal>(
 pub fn statement(held: &Held, behind: bool) -> String {
     let Held { table, whose, .. } = held;
     let (key, columns) = (held.key.join(", "), held.columns.join(", "));
-    let behind = match behind {
-        true => format!("AND ({key}) > (SELECT {key} FROM jsonb_populate_record(NULL::{table}, $3::jsonb))"),
-        false => String::new(),
+    let place = format!("FROM jsonb_populate_record(NULL::{table}, $3::jsonb)");
+    let behind = match (behind, held.key) {
+        (false, _) => String::new(),
+        (true, [only]) => format!("AND {only} > (SELECT {only} {place})"),
+        // the first column once more: else rows of each earlier value would be looked at on every page
+        (true, [first, ..]) => {
+            format!("AND {first} >= (SELECT {first} {place}) AND ({key}) > (SELECT {key} {place})")
+        }
+        (true, []) => unreachable!("rows without a key have no place"),
     };
     format!(
         "SELECT (SELECT row_to_json(shown) FROM (SELECT {columns}) shown)::text,
