@@ -253,7 +253,7 @@ async fn read_body(parts: &Parts, body: Body, bound: &Bound) -> Result<Bytes, Re
     }
 }
 
-async fn collect(body: Body, limit: usize) -> Result<Bytes, Refused> {
+pub(crate) async fn collect(body: Body, limit: usize) -> Result<Bytes, Refused> {
     let Ok(collected) = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, limit).collect()).await else {
         let details = json!([{ "pointer": "", "reason": "the body did not come in time" }]);
         return Err(Refused { details: Some(details), ..CommonRefusal::MalformedBody.into() });

@@ -9,6 +9,7 @@ mod device_cookie;
 mod discovery;
 mod docs;
 mod edge;
+mod export;
 mod health;
 mod input;
 mod limits;
@@ -57,6 +58,8 @@ pub struct Gateway {
     media_keys: Option<SigningKeys>,
     /// Places for those who look on at the security feed.
     onlookers: Arc<Semaphore>,
+    /// Places for exports that are written at once.
+    exports: Arc<Semaphore>,
 }
 
 impl Gateway {
@@ -93,6 +96,7 @@ impl Gateway {
             store,
             media_keys,
             onlookers: Arc::new(Semaphore::new(security_feed::MOST)),
+            exports: Arc::new(Semaphore::new(export::MOST)),
         })
     }
 }

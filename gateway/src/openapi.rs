@@ -279,6 +279,19 @@ fn by_hand() -> Vec<(&'static str, Map<String, Value>)> {
         { "name": "asset", "in": "path", "required": true, "schema": { "type": "string", "format": "uuid" } },
         { "name": "file", "in": "path", "required": true, "schema": { "type": "string" } },
     ]);
+    let mut export = plain(
+        "identity",
+        "Everything that every service holds about the caller (GDPR Art. 20), as one zip: a JSON file per service, then \
+         manifest.json. USER_1009 when it is too long ago that the caller signed in.",
+        &[
+            ("200", "The zip; it is whole when it ends with its manifest."),
+            refused,
+            ("503", "A service does not answer; details name it."),
+        ],
+    );
+    export["security"] = json!([{ "BearerAuth": [] }]);
+    export["responses"]["200"]["content"] =
+        json!({ "application/zip": { "schema": { "type": "string", "format": "binary" } } });
     let one = |method: &str, operation: Value| Map::from_iter([(method.to_owned(), operation)]);
     let liveness = plain("operations", "The process lives.", &[("200", "alive")]);
     let readiness = plain(
@@ -299,6 +312,7 @@ fn by_hand() -> Vec<(&'static str, Map<String, Value>)> {
     let mut operations = vec![
         ("/api/v1/uploads", one("post", upload)),
         ("/api/v1/uploads/{id}", Map::from_iter([("patch".to_owned(), append), ("head".to_owned(), probe)])),
+        ("/api/v1/users/me/export", one("post", export)),
         ("/media/{asset}/{file}", one("get", media)),
         ("/user/v1/health/liveness", one("get", old(&liveness))),
         ("/user/v1/health/readiness", one("get", old(&readiness))),

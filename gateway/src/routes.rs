@@ -19,24 +19,28 @@ use lectern_subjects::enrollment::{
     ListEnrollments, ListPlans, ListSubscriptions, Subscribe, UpdateSubscription,
 };
 use lectern_subjects::identity::{
-    AddPasskey, AskForPasskey, ChangeEmail, ChangePassword, CheckToken, ConfirmEmail, ConfirmTotp,
-    CreateUser, DeleteUser, DisableUser, EnableUser, EraseMe, ForgotPassword, GetAccount, GetAuditPrivate,
-    GetErasure, GetJwks, GetMe, GetUser, GetUserinfo, IntrospectToken, LinkIdentity, ListAuthSessions,
-    ListIdentities, ListLoginHistory, ListPasskeys, ListProviders, ListUserSessions, ListUsers, Login,
-    Logout, MakeRecoveryCodes, OidcCallback, Reauthenticate, Refresh, Register, RemovePasskey, RemoveTotp,
-    ResendVerification, ResetPassword, RevokeAllSessions, RevokeAuthSession, RevokeByLink,
-    RevokeOtherAuthSessions, RevokeToken, RevokeUserSessions, RotateKeys, SendPasswordReset, SetRole,
-    SignInWithPasskey, StartOidc, StartPasskey, StartTotp, UnlinkIdentity, UnlockUser, UpdateMe, UpdateUser,
-    VerifyEmail, VerifyMfa,
+    AddPasskey, AskForPasskey, BeginExport, ChangeEmail, ChangePassword, CheckToken, ConfirmEmail,
+    ConfirmTotp, CreateUser, DeleteUser, DisableUser, EnableUser, EraseMe, ForgotPassword, GetAccount,
+    GetAuditPrivate, GetErasure, GetJwks, GetMe, GetUser, GetUserinfo, IntrospectToken, LinkIdentity,
+    ListAuthSessions, ListIdentities, ListLoginHistory, ListPasskeys, ListProviders, ListUserSessions,
+    ListUsers, Login, Logout, MakeRecoveryCodes, OidcCallback, Reauthenticate, Refresh, Register,
+    RemovePasskey, RemoveTotp, ResendVerification, ResetPassword, RevokeAllSessions, RevokeAuthSession,
+    RevokeByLink, RevokeOtherAuthSessions, RevokeToken, RevokeUserSessions, RotateKeys, SendPasswordReset,
+    SetRole, SignInWithPasskey, StartOidc, StartPasskey, StartTotp, UnlinkIdentity, UnlockUser, UpdateMe,
+    UpdateUser, VerifyEmail, VerifyMfa,
 };
 use lectern_subjects::notifications::{ListNotices, ReadNotice};
 use lectern_subjects::playback::{
     GetPlayback, GetProgress, ListBeats, ListMyPlayback, SendBeats, StartPlayback, StopPlayback,
 };
+use lectern_subjects::privacy::{
+    ExportAudit, ExportContent, ExportCourses, ExportEnrollment, ExportIdentity, ExportNotifications,
+    ExportPlayback,
+};
 use lectern_subjects::{Request, RequestInfo, decode};
 
 use crate::input::Params;
-use crate::{Gateway, discovery, docs, edge, health, media, security_feed, uploads};
+use crate::{Gateway, discovery, docs, edge, export, health, media, security_feed, uploads};
 
 /// One route: a method and a path that stand for a request of the contract.
 pub struct Route {
@@ -273,6 +277,8 @@ pub static ROUTES: &[Route] = &[
     route::<VerifyEntries>("GET", "/api/v1/admin/audit/verify", 200),
 ];
 
+const EXPORTED: &str = "a page of what POST /api/v1/users/me/export writes into one zip (src/export/mod.rs)";
+
 /// Requests without a row above, and why.
 pub static NO_ROUTE: &[(&str, &str)] = &[
     (
@@ -288,6 +294,14 @@ pub static NO_ROUTE: &[(&str, &str)] = &[
         CheckToken::SUBJECT,
         "asked by roles whose revocation watcher is stale; over HTTP the token's own check answers",
     ),
+    (BeginExport::SUBJECT, "answered with a zip: POST /api/v1/users/me/export (src/export/mod.rs)"),
+    (ExportIdentity::SUBJECT, EXPORTED),
+    (ExportCourses::SUBJECT, EXPORTED),
+    (ExportContent::SUBJECT, EXPORTED),
+    (ExportPlayback::SUBJECT, EXPORTED),
+    (ExportEnrollment::SUBJECT, EXPORTED),
+    (ExportNotifications::SUBJECT, EXPORTED),
+    (ExportAudit::SUBJECT, EXPORTED),
     (GetAuditPrivate::SUBJECT, "asked by the audit record, whose list shows it: GET /api/v1/admin/audit"),
 ];
 
@@ -317,6 +331,7 @@ pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
     router
         .route("/api/v1/uploads", post(uploads::create).options(uploads::options))
         .route("/api/v1/uploads/{id}", patch(uploads::patch).head(uploads::head))
+        .route("/api/v1/users/me/export", post(export::serve))
         .route("/media/{asset}/{file}", get(media::serve))
         .route("/api/v1/admin/security/stream", get(security_feed::serve))
         .merge(docs::router())

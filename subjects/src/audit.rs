@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::id::UserId;
+use crate::privacy::{ExportAudit, PersonalData};
 use crate::{Access, CommonRefusal, Page, Permission, Reply, facts, requests};
 
 /// One entry, as it stands in stream AUDIT under `audit.<service>.v1.<entity>.<act>.<user or _>`. It holds no personal
@@ -176,6 +177,8 @@ requests! { CommonRefusal;
     "svc.audit.v1.entries.query" Access::May(Permission::AuditRead), Read QueryEntries => Page<RecordedEntry>;
     /// Recompute the chain of the audit record.
     "svc.audit.v1.entries.verify" Access::May(Permission::AuditRead), Read VerifyEntries => Verification;
+    /// What audit holds about the caller (GDPR Art. 20).
+    "svc.audit.v1.privacy.export" Access::User, Read ExportAudit => PersonalData;
 }
 
 facts! {

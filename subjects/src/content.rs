@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{AssetId, UploadId, UserId};
+use crate::privacy::{ExportContent, PersonalData};
 use crate::{Access, Reply, Role, facts, refusals, requests};
 
 refusals! {
@@ -196,6 +197,8 @@ requests! { ContentRefusal;
     "svc.content.v1.uploads.complete" Access::Owner, Unkeyed CompleteUpload => Asset;
     /// One asset.
     "svc.content.v1.assets.get" Access::User, Read GetAsset => Asset;
+    /// What content holds about the caller (GDPR Art. 20).
+    "svc.content.v1.privacy.export" Access::User, Read ExportContent => PersonalData;
 }
 
 facts! {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{AssetId, CourseId, CourseSessionId, UserId};
 use crate::money::{Currency, Decimal};
+use crate::privacy::{ExportCourses, PersonalData};
 use crate::{Access, Page, Reply, Role, facts, refusals, requests};
 
 refusals! {
@@ -339,6 +340,8 @@ requests! { CoursesRefusal;
     "svc.courses.v1.sessions.list" Access::Public, Read ListSessions => Page<CourseSession>;
     /// One course session.
     "svc.courses.v1.sessions.get" Access::Public, Read GetSession => CourseSession;
+    /// What courses holds about the caller (GDPR Art. 20).
+    "svc.courses.v1.privacy.export" Access::User, Read ExportCourses => PersonalData;
 }
 
 facts! {

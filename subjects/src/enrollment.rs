@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{CourseId, EnrollmentId, PlanId, SubscriptionId, UserId};
 use crate::interval::Interval;
 use crate::money::{Currency, Decimal};
+use crate::privacy::{ExportEnrollment, PersonalData};
 use crate::{Access, Page, Reply, Role, facts, refusals, requests};
 
 refusals! {
@@ -365,6 +366,8 @@ requests! { EnrollmentRefusal;
     "svc.enrollment.v1.subscriptions.update" Access::Owner, Write UpdateSubscription => Subscription;
     /// End a subscription, now or at the end of its period.
     "svc.enrollment.v1.subscriptions.cancel" Access::Owner, Write CancelSubscription => Subscription;
+    /// What enrollment holds about the caller (GDPR Art. 20).
+    "svc.enrollment.v1.privacy.export" Access::User, Read ExportEnrollment => PersonalData;
 }
 
 facts! {

@@ -63,6 +63,8 @@ ids! {
     SubscriptionId;
     /// The erasure of a person.
     ErasureId;
+    /// An export of what is held about a person.
+    ExportId;
     /// A notice in a user's inbox.
     NotificationId;
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::id::{NotificationId, UserId};
+use crate::privacy::{ExportNotifications, PersonalData};
 use crate::{Access, Page, Reply, facts, refusals, requests};
 
 refusals! {
@@ -70,6 +71,8 @@ requests! { NotificationsRefusal;
     "svc.notifications.v1.inbox.list" Access::User, Read ListNotices => Page<Notice>;
     /// Mark a notice as read.
     "svc.notifications.v1.inbox.read" Access::Owner, Write ReadNotice => Notice;
+    /// What notifications holds about the caller (GDPR Art. 20).
+    "svc.notifications.v1.privacy.export" Access::User, Read ExportNotifications => PersonalData;
 }
 
 facts! {

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{CourseId, CourseSessionId, PlaybackSessionId, UserId};
+use crate::privacy::{ExportPlayback, PersonalData};
 use crate::{Access, Page, Reply, facts, refusals, requests};
 
 refusals! {
@@ -322,6 +323,8 @@ requests! { PlaybackRefusal;
     "svc.playback.v1.sessions.mine" Access::User, Read ListMyPlayback => Page<PlaybackSession>;
     /// How far the caller is in a course.
     "svc.playback.v1.sessions.progress" Access::User, Read GetProgress => CourseProgress;
+    /// What playback holds about the caller (GDPR Art. 20).
+    "svc.playback.v1.privacy.export" Access::User, Read ExportPlayback => PersonalData;
 }
 
 facts! {

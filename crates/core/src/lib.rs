@@ -16,6 +16,7 @@ pub mod dead;
 mod discovery;
 mod drain;
 pub mod error;
+pub mod export;
 pub mod faults;
 pub mod feed;
 mod follow;

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::call::Call;
 use crate::error::{Fault, Followed, Outcome, Unhandled};
+use crate::export::Held;
 use crate::tx::Tx;
 
 /// One worker.
@@ -29,6 +30,7 @@ pub struct Service<A> {
     publishes: Vec<&'static str>,
     hears: Vec<&'static str>,
     sweeps: Vec<Sweep<A>>,
+    holds: &'static [Held],
 }
 
 /// What a handler came to, before it is put on the wire.
@@ -144,6 +146,7 @@ impl<A: Clone + Send + Sync + 'static> Service<A> {
             publishes: Vec::new(),
             hears: Vec::new(),
             sweeps: Vec::new(),
+            holds: &[],
         }
     }
 
@@ -280,6 +283,12 @@ impl<A: Clone + Send + Sync + 'static> Service<A> {
         self
     }
 
+    /// Says which rows are somebody's: what its handler of `privacy.export` shows (`docs/privacy.md`).
+    pub fn holds(mut self, rows: &'static [Held]) -> Self {
+        self.holds = rows;
+        self
+    }
+
     /// The table without its handlers.
     pub fn table(&self) -> Table {
         Table {
@@ -292,6 +301,7 @@ impl<A: Clone + Send + Sync + 'static> Service<A> {
             calls: self.calls.clone(),
             publishes: self.publishes.clone(),
             hears: self.hears.clone(),
+            holds: self.holds,
         }
     }
 
@@ -353,4 +363,6 @@ pub struct Table {
     pub publishes: Vec<&'static str>,
     /// Facts that it hears as they pass.
     pub hears: Vec<&'static str>,
+    /// The rows of its schema that are somebody's.
+    pub holds: &'static [Held],
 }

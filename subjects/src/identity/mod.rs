@@ -27,7 +27,8 @@ pub use self::second_factor::*;
 pub use self::session::*;
 pub use self::sign_in::*;
 pub use self::token::*;
-use crate::id::{AuthSessionId, CredentialId, UserId};
+use crate::id::{AuthSessionId, CredentialId, ExportId, UserId};
+use crate::privacy::{ExportIdentity, PersonalData};
 use crate::{Access, Page, Permission, Role, facts, refusals, requests};
 
 refusals! {
@@ -167,6 +168,10 @@ requests! { IdentityRefusal;
     "svc.identity.v1.sessions.revoke" Access::User, Unkeyed RevokeAuthSession => Message;
     /// End all of the caller's sessions but this one.
     "svc.identity.v1.sessions.revoke_others" Access::User, Unkeyed RevokeOtherAuthSessions => Message;
+    /// Begin an export of everything that every service holds about the caller (GDPR Art. 20).
+    "svc.identity.v1.privacy.export_begin" Access::User, Unkeyed BeginExport => Export;
+    /// What identity holds about the caller.
+    "svc.identity.v1.privacy.export" Access::User, Read ExportIdentity => PersonalData;
     /// Be forgotten, in every service (GDPR Art. 17).
     "svc.identity.v1.privacy.erase" Access::User, Unkeyed EraseMe => Erasure;
     /// How far an erasure is.
@@ -283,6 +288,15 @@ facts! {
         email: String,
         /// When.
         deleted_at: DateTime<Utc>,
+    }
+    /// Somebody's data may be read as an export from now on.
+    UserExportReady "evt.identity.v1.user.export_ready" by user_id {
+        /// The user.
+        user_id: UserId,
+        /// The export.
+        export_id: ExportId,
+        /// When it was asked for.
+        begun_at: DateTime<Utc>,
     }
     /// There is a new key that is to sign access tokens.
     KeysRotated "evt.identity.v1.keys.rotated" by kid {

@@ -1,4 +1,4 @@
-//! Being forgotten (GDPR Art. 17).
+//! What a person may ask of us: everything that is held about them (GDPR Art. 15 and 20), and to be forgotten (Art. 17).
 
 use chrono::{DateTime, Utc};
 use garde::Validate;
@@ -6,8 +6,28 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Reply;
-use crate::id::{ErasureId, UserId};
+use crate::id::{ErasureId, ExportId, UserId};
 use crate::privacy::Erased;
+
+/// Begin an export of everything that is held about the caller.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
+#[serde(deny_unknown_fields)]
+pub struct BeginExport {}
+
+/// An export that was begun: each of the services answers its pages (`svc.<service>.v1.privacy.export`), in this order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Export {
+    /// Its id, as in the audit record and the manifest.
+    pub id: ExportId,
+    /// Whose data it is.
+    pub user_id: UserId,
+    /// When it was asked for.
+    pub begun_at: DateTime<Utc>,
+    /// Whom to ask for pages.
+    pub services: Vec<String>,
+}
+
+impl Reply for Export {}
 
 /// Forget the caller, in every service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]

@@ -18,6 +18,7 @@ mod discovery;
 mod documents;
 mod edge;
 mod erasure;
+mod export;
 mod health;
 mod idempotency;
 mod identity_crash;

@@ -93,6 +93,7 @@ pub async fn is_forgotten(way: &mut Way<'_>) {
     }
     let pair = way.asks("signs in again", None, "svc.identity.v1.auth.login", signs_in).await;
     eve.carries(&pair.text("/access_token"));
+    takes_her_data_along(way, &eve).await;
     let erasure = way.looks(Some(&eve), "svc.identity.v1.privacy.erase", &json!({})).await;
     // what there is to forget differs: over HTTP it is known from where she came
     assert_eq!(erasure.at("/receipts/0/service"), "identity", "{erasure}");
@@ -104,4 +105,19 @@ pub async fn is_forgotten(way: &mut Way<'_>) {
     assert!(finished.json["waiting_for"] == json!([]), "{finished}");
     // the order of receipts is the order in which services answered
     way.succeeds(get);
+}
+
+/// Over HTTP this is one zip (`export.rs`): the pages that it is made of are asked for on the bus on both roads.
+async fn takes_her_data_along(way: &mut Way<'_>, eve: &lectern_harness::Actor) {
+    let begin = "svc.identity.v1.privacy.export_begin";
+    let begun = way.looks(Some(eve), begin, &json!({})).await.ok();
+    way.succeeds(begin);
+    let services = begun.at("/services").as_array().expect("services").clone();
+    assert_eq!(services.len(), 7, "{begun}");
+    for service in services.iter().filter_map(serde_json::Value::as_str) {
+        let pages = format!("svc.{service}.v1.privacy.export");
+        let page = way.looks(Some(eve), &pages, &json!({})).await.ok();
+        assert!(page.at("/sections").as_array().is_some_and(|sections| !sections.is_empty()), "{page}");
+        way.succeeds(&pages);
+    }
 }

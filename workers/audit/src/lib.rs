@@ -14,6 +14,7 @@ mod app;
 mod append;
 mod compare;
 mod erase;
+mod export;
 mod private;
 mod query;
 mod sweep;
@@ -48,6 +49,8 @@ pub fn service() -> Service<App> {
     Service::new("audit")
         .on(query::search)
         .on(verify::verify)
+        .on(export::export)
+        .holds(export::HELD)
         .command(privacy::ERASE, erase::erase)
         .drain(CHAIN, append::append)
         .sweep("verify", VERIFY_PACE, sweep::sweep)

@@ -12,6 +12,7 @@ mod assets;
 mod complete;
 mod create;
 mod erase;
+mod export;
 mod get;
 mod kinds;
 mod names;
@@ -38,6 +39,8 @@ pub fn service() -> Service<App> {
         .on(advance::advance)
         .on(complete::complete)
         .on(assets::get)
+        .on(export::export)
+        .holds(export::HELD)
         .command(privacy::ERASE, erase::erase)
         .sweep("expired_uploads", sweep::EVERY, sweep::expired_uploads)
 }

@@ -10,6 +10,7 @@ mod add_session;
 mod course;
 mod create;
 mod erase;
+mod export;
 mod get;
 mod list;
 mod publish;
@@ -44,6 +45,8 @@ pub fn service() -> Service<App> {
         .on(add_session::add_session)
         .on(sessions::list)
         .on(sessions::get)
+        .on(export::export)
+        .holds(export::HELD)
         .command(privacy::ERASE, erase::erase)
         .calls::<GetAsset>()
 }

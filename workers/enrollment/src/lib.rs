@@ -10,6 +10,7 @@ mod access;
 mod courses;
 mod enrollments;
 mod erase;
+mod export;
 mod pages;
 mod plans;
 mod subscriptions;
@@ -46,6 +47,8 @@ pub fn service() -> Service<App> {
         .follow(courses::published)
         .follow(courses::updated)
         .follow(enrollments::completed::completed)
+        .on(export::export)
+        .holds(export::HELD)
         .command(privacy::ERASE, erase::erase)
         .timer(subscriptions::PERIOD_END, subscriptions::period_end::period_end)
         .timer(Reminder::Week.kind(), subscriptions::remind::remind)

@@ -22,6 +22,7 @@
 mod account;
 mod app;
 mod erasure;
+mod export;
 mod federation;
 mod gauges;
 mod mail;
@@ -98,6 +99,9 @@ pub fn service() -> Service<App> {
         .on(token::revoke::revoke)
         .on(token::userinfo::userinfo)
         .on(staff::user_create::user_create)
+        .on(export::begin)
+        .on(export::export)
+        .holds(export::HELD)
         .on(erasure::erase_me)
         .on(erasure::get)
         .follow(erasure::received::<lectern_subjects::courses::CoursesErased>)

@@ -102,6 +102,12 @@ const LETTER_RATE: Setting = Setting {
     secret: false,
     help: "letters of each kind (forgotten password, verification code) that one client address may ask for, written like LOGIN_RATE",
 };
+const EXPORT_RATE: Setting = Setting {
+    name: "EXPORT_RATE",
+    default: Some("5/h"),
+    secret: false,
+    help: "exports of one person's data, written like LOGIN_RATE",
+};
 const PUBLIC_URL: Setting = Setting {
     name: "PUBLIC_URL",
     default: Some("http://127.0.0.1:3000"),
@@ -234,6 +240,7 @@ pub const SETTINGS: &[Setting] = &[
     LOGIN_RATE,
     REGISTER_RATE,
     LETTER_RATE,
+    EXPORT_RATE,
     INVITATION_DAYS,
     STEP_UP_SECONDS,
     TWO_FACTOR,
@@ -298,6 +305,7 @@ pub(crate) struct Settings {
     pub letter_rate: Option<Rate>,
     /// How long the link of an invitation is good.
     pub invitation_life: TimeDelta,
+    pub export_rate: Option<Rate>,
     /// An older proof of who asks does not do for what changes an account's safety.
     pub step_up: TimeDelta,
     pub two_factor: bool,
@@ -346,6 +354,7 @@ impl Settings {
             login_rate: rate(env, &LOGIN_RATE)?,
             register_rate: rate(env, &REGISTER_RATE)?,
             letter_rate: rate(env, &LETTER_RATE)?,
+            export_rate: rate(env, &EXPORT_RATE)?,
             invitation_life: TimeDelta::days(within(env, &INVITATION_DAYS, 1..=30)?),
             step_up: TimeDelta::seconds(within(env, &STEP_UP_SECONDS, 1..=86_400)?),
             two_factor: env.parse(&TWO_FACTOR)?,

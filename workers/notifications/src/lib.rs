@@ -5,6 +5,7 @@
 
 mod deliver;
 mod erase;
+mod export;
 mod inbox_list;
 mod inbox_read;
 pub mod texts;
@@ -41,6 +42,8 @@ pub fn service() -> Service<App> {
         .follow(deliver::<SubscriptionCanceled>)
         .follow(deliver::<SessionCompleted>)
         .follow(deliver::<CourseCompleted>)
+        .on(export::export)
+        .holds(export::HELD)
         .command(privacy::ERASE, erase::erase)
 }
 

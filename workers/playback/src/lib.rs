@@ -17,6 +17,7 @@ mod cursor;
 mod erase;
 mod event_log;
 mod events;
+mod export;
 mod fold;
 mod gaps;
 mod get;
@@ -60,6 +61,8 @@ pub fn service() -> Service<App> {
         .follow(lessons::on_session_added)
         .follow(lessons::on_course_published)
         .follow(media::on_upload_completed)
+        .on(export::export)
+        .holds(export::HELD)
         .command(privacy::ERASE, erase::erase)
         .drain(FOLD, fold::fold)
         .publishes("play.v1.*.*")

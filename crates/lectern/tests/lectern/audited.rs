@@ -36,6 +36,7 @@ const AUDITED: &[(&str, &str)] = &[
     ("svc.identity.v1.sessions.revoke", "session.revoked"),
     ("svc.identity.v1.sessions.revoke_others", "session.revoked"),
     ("svc.identity.v1.privacy.erase", "user.deleted"),
+    ("svc.identity.v1.privacy.export_begin", "user.exported"),
     ("svc.identity.v1.users.update", "user.updated"),
     ("svc.identity.v1.users.delete", "user.deleted"),
     ("svc.identity.v1.users.set_role", "user.role_changed"),

@@ -9,6 +9,7 @@ mod documents;
 mod manifests;
 mod observability;
 mod policy;
+mod privacy;
 mod requirements;
 mod seed_settings;
 mod source;

@@ -2,6 +2,7 @@
 
 mod attacks;
 mod chain;
+mod exporting;
 mod reading;
 
 use std::ops::Deref;

@@ -260,3 +260,21 @@ async fn whole(owner: &Person, file_name: &str) -> String {
     owner.asks(ADVANCE, chunk(&id, 0, 10, "0-a")).await.ok();
     id
 }
+
+#[tokio::test]
+async fn i108_who_uploaded_a_file_gets_what_is_known_of_it() {
+    let world = world().await;
+    let (operator, id) = upload(&world, "Ada Lovelace.mp4", 100).await;
+    operator.asks(ADVANCE, chunk(&id, 0, 100, "0-a")).await.ok();
+    complete(&operator, &id, 100, "video/mp4").await.ok();
+    upload(&world, "Somebody else's.mp4", 100).await;
+    let page = operator.asks("svc.content.v1.privacy.export", json!({})).await.ok();
+    for (n, kind) in ["uploads", "files"].into_iter().enumerate() {
+        assert_eq!(page.text(&format!("/sections/{n}/kind")), kind);
+        let rows = page.at(&format!("/sections/{n}/rows")).as_array().expect("rows").clone();
+        assert!(
+            rows.len() == 1 && rows[0]["file_name"] == "Ada Lovelace.mp4" && rows[0]["id"] == *id,
+            "{page}"
+        );
+    }
+}

@@ -235,3 +235,15 @@ async fn each_change_is_announced_with_the_version_that_it_made() {
     assert_eq!((&published["price_minor"], &published["currency"]), (&json!(2999), &json!("USD")));
     assert_eq!(facts[3].1["data"]["asset_id"], Value::Null);
 }
+
+#[tokio::test]
+async fn i108_a_teacher_gets_what_they_teach_and_not_who_else_does() {
+    let world = world().await;
+    let (operator, course) = draft(&world, "Rust").await;
+    let (ada, grace) = (world.someone(Role::User), world.someone(Role::User));
+    let both = json!({ "id": course, "user_ids": [ada.id, grace.id] });
+    operator.asks(INSTRUCTORS, both).await.ok();
+    let page = ada.asks("svc.courses.v1.privacy.export", json!({})).await.ok();
+    assert_eq!(page.text("/sections/0/kind"), "teaches");
+    assert_eq!(page.at("/sections/0/rows"), &json!([{ "course_id": course }]));
+}

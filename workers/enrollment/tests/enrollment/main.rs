@@ -1,6 +1,7 @@
 //! The worker `enrollment` on a real bus, with real timers and a real database, asked as any caller asks.
 
 mod enrolling;
+mod exporting;
 mod periods;
 mod plans;
 mod subscribing;

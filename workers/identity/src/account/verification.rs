@@ -210,13 +210,15 @@ pub(crate) async fn attempt(
         return Ok(Tried::Wrong);
     }
     let address = match newest.address_sealed {
-        Some(sealed) => {
-            let plain = app.vault().open(&place(newest.id), &sealed).map_err(Fault::Broken)?;
-            Some(String::from_utf8(plain)?)
-        }
+        Some(sealed) => Some(address(app.vault(), newest.id, &sealed)?),
         None => None,
     };
     Ok(Tried::Right(Proof { code: newest.id, purpose, address }))
+}
+
+/// The address that a code was sent to, opened.
+pub(crate) fn address(vault: &Vault, code: Uuid, sealed: &[u8]) -> Result<String, Fault> {
+    Ok(String::from_utf8(vault.open(&place(code), sealed).map_err(Fault::Broken)?)?)
 }
 
 /// Uses a right code up, and every older one of its purpose with it. False when it was used before.

@@ -328,6 +328,30 @@ impl Letter {
         )
     }
 
+    /// Everything that is held about the owner was asked for.
+    pub fn exported(to: &str, language: Language, at: DateTime<Utc>) -> Letter {
+        let at = at.format("%Y-%m-%d %H:%M UTC");
+        language.write(
+            to,
+            (
+                "A copy of your data was made",
+                &[
+                    &format!(
+                        "Somebody, probably you, signed in to your account and asked for a copy of all your data.\nWhen: {at}"
+                    ),
+                    "If it was not you, change your password, and end the sessions that you don't know.",
+                ],
+            ),
+            (
+                "개인정보 사본이 만들어졌습니다",
+                &[
+                    &format!("계정에 로그인한 사람이 회원님의 모든 데이터 사본을 요청했습니다.\n시각: {at}"),
+                    "본인이 요청하지 않았다면 비밀번호를 변경하고 모르는 세션을 종료해 주세요.",
+                ],
+            ),
+        )
+    }
+
     /// Too many wrong passwords.
     pub fn account_locked(to: &str, language: Language, minutes: i64) -> Letter {
         language.write(
@@ -395,6 +419,7 @@ mod tests {
             Letter::invitation(to, language, link, at),
             Letter::password_changed(to, language),
             Letter::reuse_detected(to, language),
+            Letter::exported(to, language, at),
             Letter::credential_changed(to, language, "totp", "added"),
             Letter::credential_changed(to, language, "totp", "replaced"),
             Letter::credential_changed(to, language, "recovery", "replaced"),

@@ -1,4 +1,4 @@
-//! Exact limits per client address (`spec/protocols.md` P6): the moments of the last attempts stand in one row, and one
+//! Exact limits per client address (`spec/protocols.md` P6), and of exports per person: the moments of the last attempts stand in one row, and one
 //! conditional statement decides, on any number of processes. Every attempt that is let through counts, whatever comes of
 //! it; a refused one does not, or who keeps trying would never get in again. What can't be asked is not let through.
 //!
@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use chrono::{DateTime, TimeDelta, Utc};
 use lectern_core::Call;
 use lectern_subjects::CommonRefusal;
+use lectern_subjects::id::UserId;
 
 use crate::app::{App, Fault, not_before};
 use crate::settings::Settings;
@@ -57,10 +58,22 @@ pub(crate) async fn take(app: &App, call: &Call, action: Action) -> Result<(), F
     let (Some(rate), Some(address)) = (action.rate(app.settings()), call.client.address) else {
         return Ok(());
     };
-    let bucket = bucket(app, action, address);
+    spend(app, call, &bucket(app, action, address), rate).await
+}
+
+/// Counts one export of a person's data (`EXPORT_RATE`), from wherever they ask.
+///
+/// # Errors
+/// As [`take`].
+pub(crate) async fn take_export(app: &App, call: &Call, user: UserId) -> Result<(), Fault> {
+    let Some(rate) = app.settings().export_rate else { return Ok(()) };
+    spend(app, call, &app.vault().hash("export limit", &[user.0.as_bytes()]), rate).await
+}
+
+async fn spend(app: &App, call: &Call, bucket: &[u8; 32], rate: Rate) -> Result<(), Fault> {
     let mut connection = app.connect_patiently(call).await?;
     let now = app.now();
-    let full_until = rate::take(&mut connection, &bucket, rate, now).await?;
+    let full_until = rate::take(&mut connection, bucket, rate, now).await?;
     full_until.map_or(Ok(()), |then| Err(not_before(then, now)))
 }
 

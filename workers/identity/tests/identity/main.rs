@@ -7,6 +7,7 @@ mod caches;
 mod codes;
 mod device;
 mod email_change;
+mod exporting;
 mod factors;
 mod facts;
 mod growth;

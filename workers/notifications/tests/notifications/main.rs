@@ -170,3 +170,39 @@ async fn an_inbox_comes_in_pages_newest_first() {
     refused(&alice.asks(LIST, json!({ "cursor": "nonsense" })).await, 400, "COMMON_0001");
     refused(&alice.asks(LIST, json!({ "unseen": true })).await, 400, "COMMON_0001");
 }
+
+#[tokio::test]
+async fn i108_an_inbox_of_any_length_is_exported_page_by_page_each_notice_once() {
+    let world = world().await;
+    let (alice, bob) = (world.someone(Role::User), world.someone(Role::User));
+    for (who, count) in [(&alice, 2500), (&bob, 10)] {
+        // one is as long as three pages are rows of others
+        let rows = format!(
+            "INSERT INTO notifications.notices (id, user_id, kind, title, body, causation_id, dedupe_key, created_at)
+             SELECT gen_random_uuid(), '{}', 'k', 't', repeat('x', CASE n WHEN 7 THEN 60000 ELSE 300 END), gen_random_uuid(), n, now()
+             FROM generate_series(1, {count}) n",
+            who.id
+        );
+        world.database.execute(&rows).await.expect("notices");
+    }
+    let (mut seen, mut cursor, mut pages) = (std::collections::BTreeSet::new(), Value::Null, 0);
+    loop {
+        let asked = if cursor.is_null() { json!({}) } else { json!({ "cursor": cursor }) };
+        let page = alice.asks("svc.notifications.v1.privacy.export", asked).await.ok();
+        assert!(page.body.len() <= 512 * 1024, "{} bytes", page.body.len());
+        pages += 1;
+        for row in page.json.pointer("/sections/0/rows").and_then(Value::as_array).into_iter().flatten() {
+            if row["title"] == "t" {
+                assert!(seen.insert(row["id"].to_string()), "{row} comes twice");
+            }
+        }
+        cursor = page.at("/next_cursor").clone();
+        if cursor.is_null() {
+            break;
+        }
+    }
+    assert!(pages >= 3 && seen.len() == 2500, "{} notices in {pages} pages", seen.len());
+    let made_up = json!({ "cursor": "eyJraW5kIjoibm90aWNlcyIsImFmdGVyIjp7ImlkIjoieCJ9fQ" });
+    let answer = alice.asks("svc.notifications.v1.privacy.export", made_up).await;
+    assert_eq!(refused(&answer, 400, "COMMON_0001")[0]["pointer"], "/cursor");
+}

@@ -77,7 +77,9 @@ async fn identity_i20_ten_times_the_people_cost_no_statement_more_than_three_tim
             }
             Some(_) => {}
             // such as a letter tried again: a clock decides whether it happens
-            None if now.pages > FEW => wrong.push(format!("{} pages, and not seen before: {text}", now.pages)),
+            None if now.pages > FEW => {
+                wrong.push(format!("{} pages, and not seen before: {text}", now.pages))
+            }
             None => {}
         }
         if let Some((start, _)) = ALLOWED.iter().find(|(start, _)| text.starts_with(start)) {

@@ -1,0 +1,261 @@
+//! `POST /api/v1/users/me/export`: everything that every service holds about the caller, as one zip (GDPR Art. 20; identity
+//! spec I-108, `spec/protocols.md` P5, architecture §13).
+//!
+//! First every service is asked for its first page: one that does not answer is a refusal that names it, and nothing has
+//! begun. Then identity begins the export, which looks at how long ago the caller signed in and how often they asked. Then
+//! the pages are streamed, each asked for when the one before has been taken: memory does not grow with the data. Whatever
+//! goes wrong from there on breaks the connection and the zip off: neither looks like a whole one.
+
+mod archive;
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Response};
+use bytes::Bytes;
+use futures_util::future::try_join_all;
+use futures_util::stream;
+use lectern_core::bus::{DEFAULT_DEADLINE, Outgoing, refusal_status};
+use lectern_subjects::identity::{BeginExport, Export};
+use lectern_subjects::privacy::{PersonalData, export_subject};
+use lectern_subjects::{CommonRefusal, Problem, Request as Contracted, RequestInfo, SERVICES, decode};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tracing::Instrument;
+
+use self::archive::Archive;
+use crate::edge::{self, Refused};
+use crate::{Gateway, problem};
+
+/// Exports that one gateway writes at once: each holds a page of every service at most.
+pub(crate) const MOST: usize = 8;
+/// A client that takes nothing for so long is gone.
+const PATIENCE: Duration = Duration::from_secs(60);
+const PATH: &str = "/api/v1/users/me/export";
+
+/// Why there is no export: the edge's own refusal, or a service's, with its `Retry-After`.
+enum Stop {
+    Edge(Refused),
+    Service(Box<Problem>, Option<String>),
+}
+
+impl<T: Into<Refused>> From<T> for Stop {
+    fn from(refused: T) -> Self {
+        Stop::Edge(refused.into())
+    }
+}
+
+/// Answers POST.
+pub(crate) async fn serve(State(gateway): State<Arc<Gateway>>, request: Request) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let started = Instant::now();
+    let request_id = edge::request_id(&gateway, &parts.headers);
+    let opened = open(&gateway, &parts, body, request_id.clone());
+    let opened = opened.instrument(edge::span("POST", PATH, &parts.headers)).await;
+    let mut response = match opened {
+        Ok(response) => response,
+        Err(Stop::Edge(refused)) => edge::refusal(&gateway, &parts, refused),
+        Err(Stop::Service(mut document, retry_after)) => {
+            document.instance = Some(PATH.to_owned());
+            problem::with_problem(&document, retry_after.as_deref())
+        }
+    };
+    edge::finish(response.headers_mut(), &request_id);
+    let status = response.status().as_u16().to_string();
+    metrics::counter!("http_requests_total", "method" => "POST", "endpoint" => PATH, "service" => "identity", "status" => status).increment(1);
+    metrics::histogram!("http_request_duration_seconds", "method" => "POST", "endpoint" => PATH, "service" => "identity").record(started.elapsed());
+    response
+}
+
+async fn open(
+    gateway: &Arc<Gateway>,
+    parts: &Parts,
+    body: Body,
+    request_id: Arc<str>,
+) -> Result<Response<Body>, Stop> {
+    lectern_core::telemetry::identify(&request_id, None);
+    let begin = info(BeginExport::SUBJECT)?;
+    let asker = edge::admit(gateway, parts, begin, request_id).await?;
+    accepts_zip(&parts.headers)?;
+    let body = edge::collect(body, edge::BODY_LIMIT).await?;
+    if !body.is_empty() {
+        decode::<BeginExport>(&body).map_err(|bad| Refused {
+            code: bad.code,
+            details: bad.details,
+            retry_after_s: None,
+        })?;
+    }
+    let busy = || Refused { retry_after_s: Some(10), ..CommonRefusal::RateLimited.into() };
+    let place = gateway.exports.clone().try_acquire_owned().map_err(|_| busy())?;
+    // a zip is not stored, so it is not repeated for a key
+    let outgoing = Outgoing {
+        idempotency_key: None,
+        if_match: None,
+        ..edge::outgoing(gateway, &asker, &parts.headers)?
+    };
+    let first = |service: &'static str| {
+        let outgoing = &outgoing;
+        async move { Ok::<_, Stop>((service, page(gateway, outgoing, service, None).await?)) }
+    };
+    let first_pages = try_join_all(SERVICES.iter().map(|service| first(service.name))).await?;
+    let export: Export = ask(gateway, &outgoing, begin, Bytes::from_static(b"{}")).await?;
+
+    let (sender, receiver) = mpsc::channel(1);
+    let mut response = Response::new(Body::from_stream(chunks(receiver)));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/zip"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let name = format!("attachment; filename=\"lectern-export-{}.zip\"", export.begun_at.format("%Y-%m-%d"));
+    if let Ok(name) = HeaderValue::from_str(&name) {
+        headers.insert(CONTENT_DISPOSITION, name);
+    }
+    let writer = Writer { gateway: gateway.clone(), outgoing, chunks: sender, _place: place };
+    tokio::spawn(
+        async move {
+            let id = export.id;
+            match writer.write(export, first_pages).await {
+                Ok(bytes) => tracing::info!(export = %id, bytes, "an export is written"),
+                Err(broken) => tracing::warn!(export = %id, %broken, "an export was broken off"),
+            }
+        }
+        .in_current_span(),
+    );
+    Ok(response)
+}
+
+/// Writes the zip of one export.
+struct Writer {
+    gateway: Arc<Gateway>,
+    outgoing: Outgoing,
+    chunks: mpsc::Sender<Option<Bytes>>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Writer {
+    /// Writes all of it; answers its length, or in a few words what broke it off.
+    async fn write(
+        self,
+        export: Export,
+        first_pages: Vec<(&'static str, PersonalData)>,
+    ) -> Result<usize, String> {
+        let mut archive = Archive::new(export);
+        let mut length = 0;
+        for (service, mut page) in first_pages {
+            archive.begin(service).map_err(said)?;
+            loop {
+                let cursor = page.next_cursor.take();
+                archive = step(archive, move |archive| archive.add(&page)).await?;
+                length += self.send(archive.take()).await?;
+                let Some(cursor) = cursor else { break };
+                let next = self::page(&self.gateway, &self.outgoing, service, Some(&cursor)).await;
+                page = next.map_err(|stop| match stop {
+                    Stop::Edge(refused) => format!("{service}: {}", refused.code.code),
+                    Stop::Service(document, _) => format!("{service}: {}", document.error_code),
+                })?;
+            }
+            archive.end(service, self.gateway.clock.now()).map_err(said)?;
+        }
+        length += self.send(archive.finish(self.gateway.clock.now()).map_err(said)?).await?;
+        let _gone = self.chunks.send(None).await;
+        Ok(length)
+    }
+
+    /// Hands a piece over when the client has taken the one before.
+    async fn send(&self, chunk: Bytes) -> Result<usize, String> {
+        let length = chunk.len();
+        if chunk.is_empty() {
+            return Ok(0);
+        }
+        match tokio::time::timeout(PATIENCE, self.chunks.send(Some(chunk))).await {
+            Ok(Ok(())) => Ok(length),
+            Ok(Err(_)) | Err(_) => Err("its client is gone".to_owned()),
+        }
+    }
+}
+
+/// Compresses aside: a page takes some milliseconds.
+async fn step(
+    mut archive: Archive,
+    work: impl FnOnce(&mut Archive) -> io::Result<()> + Send + 'static,
+) -> Result<Archive, String> {
+    let done = tokio::task::spawn_blocking(move || work(&mut archive).map(|()| archive));
+    done.await.map_err(|error| error.to_string())?.map_err(said)
+}
+
+fn said(error: io::Error) -> String {
+    error.to_string()
+}
+
+/// The body. It ends well only after its writer said so: one that is gone breaks the connection off.
+fn chunks(receiver: mpsc::Receiver<Option<Bytes>>) -> impl stream::Stream<Item = io::Result<Bytes>> {
+    stream::unfold(Some(receiver), |receiver| async {
+        let mut receiver = receiver?;
+        match receiver.recv().await {
+            Some(Some(chunk)) => Some((Ok(chunk), Some(receiver))),
+            Some(None) => None,
+            None => Some((Err(io::Error::other("the export was broken off")), None)),
+        }
+    })
+}
+
+/// One page of a service; a refusal for want of an answer names the service.
+async fn page(
+    gateway: &Gateway,
+    outgoing: &Outgoing,
+    service: &str,
+    cursor: Option<&str>,
+) -> Result<PersonalData, Stop> {
+    let info = info(&export_subject(service))?;
+    let body = cursor.map_or_else(|| json!({}), |cursor| json!({ "cursor": cursor }));
+    ask(gateway, outgoing, info, body.to_string().into()).await.map_err(|stop| match stop {
+        Stop::Edge(refused) => {
+            Stop::Edge(Refused { details: Some(json!({ "service": service })), ..refused })
+        }
+        Stop::Service(mut document, retry_after) => {
+            if document.details.is_null() {
+                document.details = json!({ "service": service });
+            }
+            Stop::Service(document, retry_after)
+        }
+    })
+}
+
+async fn ask<T: DeserializeOwned>(
+    gateway: &Gateway,
+    outgoing: &Outgoing,
+    info: &RequestInfo,
+    body: Bytes,
+) -> Result<T, Stop> {
+    let outgoing = Outgoing { deadline: gateway.clock.now() + DEFAULT_DEADLINE, ..outgoing.clone() };
+    let message = gateway
+        .bus
+        .request(info.subject, info.effect, &outgoing, body)
+        .await
+        .map_err(|error| edge::unavailable(&error, info))?;
+    if refusal_status(&message).is_some() {
+        let document = serde_json::from_slice(&message.payload).map_err(|_| CommonRefusal::Internal)?;
+        let retry_after = message.headers.as_ref().and_then(|headers| headers.get("Retry-After"));
+        return Err(Stop::Service(document, retry_after.map(ToString::to_string)));
+    }
+    Ok(serde_json::from_slice(&message.payload).map_err(|_| CommonRefusal::Internal)?)
+}
+
+fn info(subject: &str) -> Result<&'static RequestInfo, Refused> {
+    let found = lectern_subjects::requests().find(|info| info.subject == subject);
+    found.ok_or_else(|| CommonRefusal::Internal.into())
+}
+
+fn accepts_zip(headers: &HeaderMap) -> Result<(), Refused> {
+    let Some(accept) = headers.get(ACCEPT).and_then(|value| value.to_str().ok()) else { return Ok(()) };
+    let fits = |range: &str| {
+        let range = range.split(';').next().unwrap_or_default().trim();
+        ["*/*", "application/*", "application/zip", ""].iter().any(|it| range.eq_ignore_ascii_case(it))
+    };
+    if accept.split(',').any(fits) { Ok(()) } else { Err(CommonRefusal::NotAcceptable.into()) }
+}
