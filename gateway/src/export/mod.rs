@@ -53,19 +53,20 @@ impl<T: Into<Refused>> From<T> for Stop {
 
 /// Answers POST.
 pub(crate) async fn serve(State(gateway): State<Arc<Gateway>>, request: Request) -> Response<Body> {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let started = Instant::now();
-    let request_id = edge::request_id(&gateway, &parts.headers);
-    let opened = open(&gateway, &parts, body, request_id.clone());
-    let opened = opened.instrument(edge::span("POST", PATH, &parts.headers)).await;
-    let mut response = match opened {
-        Ok(response) => response,
-        Err(Stop::Edge(refused)) => edge::refusal(&gateway, &parts, refused),
-        Err(Stop::Service(mut document, retry_after)) => {
-            document.instance = Some(PATH.to_owned());
-            problem::with_problem(&document, retry_after.as_deref())
+    let (span, request_id) = edge::begin(&gateway, "POST", PATH, &mut parts.headers);
+    let answered = async {
+        match open(&gateway, &parts, body, request_id.clone()).await {
+            Ok(response) => response,
+            Err(Stop::Edge(refused)) => edge::refusal(&gateway, &parts, refused),
+            Err(Stop::Service(mut document, retry_after)) => {
+                document.instance = Some(PATH.to_owned());
+                problem::with_problem(&document, retry_after.as_deref())
+            }
         }
     };
+    let mut response = edge::noted(span, answered).await;
     edge::finish(response.headers_mut(), &request_id);
     let status = response.status().as_u16().to_string();
     metrics::counter!("http_requests_total", "method" => "POST", "endpoint" => PATH, "service" => "identity", "status" => status).increment(1);
@@ -79,7 +80,6 @@ async fn open(
     body: Body,
     request_id: Arc<str>,
 ) -> Result<Response<Body>, Stop> {
-    lectern_core::telemetry::identify(&request_id, None);
     let begin = info(BeginExport::SUBJECT)?;
     let asker = edge::admit(gateway, parts, begin, request_id).await?;
     accepts_zip(&parts.headers)?;

@@ -18,7 +18,7 @@ use crate::federation::web::Web;
 use crate::federation::{AMR, count, exchange, failed, key_of, party, unavailable};
 use crate::mfa::challenges::{self, Kind, sha256};
 use crate::mfa::{self, invalid};
-use crate::sign_in::address_limit::{self, Purpose};
+use crate::sign_in::address_limit::{self, Action};
 use crate::sign_in::known_device;
 use crate::sign_in::{self, Account, Proved};
 
@@ -32,7 +32,7 @@ pub(super) struct Vouched<'a> {
 /// Takes the answer.
 pub async fn callback(app: App, call: Call, req: OidcCallback) -> Outcome<OidcCallback> {
     let (web, party) = party(&app, &req.provider)?;
-    if let Err(fault) = address_limit::take(&app, &call, Purpose::SignIn).await {
+    if let Err(fault) = address_limit::take(&app, &call, Action::SignIn).await {
         return counted(Err(fault));
     }
     let (pending, user) = pending(&app, &call, &req).await?;

@@ -108,7 +108,7 @@ async fn linked(tx: &mut Tx, app: &App, it: &Changed<'_>) -> Result<(), Fault> {
     tx.announce(&fact, version).await?;
     tx.audit("identity.linked", Some(it.user), json!({ "id": it.id, "provider": it.provider })).await?;
     let language = account::language(tx, it.user).await?;
-    mail::queue(tx, app, &Letter::identity_linked(it.email, language, it.name)).await
+    mail::queue(tx, app, it.user, &Letter::identity_linked(it.email, language, it.name)).await
 }
 
 /// The same of one that is gone.
@@ -118,5 +118,5 @@ async fn unlinked(tx: &mut Tx, app: &App, it: &Changed<'_>) -> Result<(), Fault>
     tx.announce(&fact, version).await?;
     tx.audit("identity.unlinked", Some(it.user), json!({ "id": it.id, "provider": it.provider })).await?;
     let language = account::language(tx, it.user).await?;
-    mail::queue(tx, app, &Letter::identity_unlinked(it.email, language, it.name)).await
+    mail::queue(tx, app, it.user, &Letter::identity_unlinked(it.email, language, it.name)).await
 }

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use futures_util::stream::{self, StreamExt, TryStreamExt};
+use futures_util::future::try_join_all;
 use lectern_core::revocation::{BUCKET, put_version, session_key};
 use lectern_subjects::id::{AuthSessionId, UserId};
 use sqlx::{query, query_scalar};
@@ -74,7 +74,8 @@ pub async fn mend(app: App) -> anyhow::Result<()> {
 
 async fn put_all(app: &App, ended: &[AuthSessionId]) -> anyhow::Result<()> {
     let bucket = app.bus().bucket(BUCKET).await?;
-    let puts = ended.iter().map(|sid| bucket.put(session_key(*sid), "{}".into()));
-    stream::iter(puts).buffer_unordered(AT_ONCE).try_for_each(async |_| Ok(())).await?;
+    for some in ended.chunks(AT_ONCE) {
+        try_join_all(some.iter().map(|sid| bucket.put(session_key(*sid), "{}".into()))).await?;
+    }
     Ok(())
 }

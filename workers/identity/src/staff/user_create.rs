@@ -4,7 +4,7 @@ use anyhow::{Context, anyhow};
 use lectern_core::tx::{announce_offline, audit_offline};
 use lectern_core::{Call, Clock, Env, Outcome, Tx};
 use lectern_subjects::id::UserId;
-use lectern_subjects::identity::{CreateUser, IdentityRefusal};
+use lectern_subjects::identity::{CreateUser, IdentityRefusal, User};
 use lectern_subjects::{Refusal, Role};
 use serde_json::json;
 use sqlx::{Connection, PgPool, query_scalar};

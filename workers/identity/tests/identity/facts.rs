@@ -51,7 +51,7 @@ async fn i096_i103_every_new_account_is_announced_with_what_seed_001_says_of_it(
         email: "made@example.org".into(),
         name: "Made By Staff".into(),
         role: Some(Role::Operator),
-        password: PASSWORD.into(),
+        password: Some(PASSWORD.into()),
     };
     let made = world.ok(&asked, Some(&token)).await;
     let by_command = world.ok(&GetMe {}, Some(&token)).await;
