@@ -20,12 +20,12 @@ const FIELD: &str = "binding";
 /// As long as identity waits for an answer, seconds.
 const MAX_AGE: u32 = 300;
 
-/// The callback with the cookie's value as its binding; without one it names none. Anything else stays as it is.
+/// The callback with the cookie's value as its binding; without one it has none. Anything else stays as it is.
 pub(crate) fn into_body(info: &RequestInfo, headers: &HeaderMap, body: Bytes) -> Bytes {
     if info.subject != OidcCallback::SUBJECT {
         return body;
     }
-    with_field(FIELD, cookie(headers, NAME).or(Some("")), body)
+    with_field(FIELD, cookie(headers, NAME), body)
 }
 
 /// The `Set-Cookie` of a start. It comes back with the top-level navigation that the provider sends the browser on, hence
@@ -64,7 +64,7 @@ mod tests {
         };
         assert_eq!(filled("a=b; lectern_oidc=x-Y_1"), br#"{"binding":"x-Y_1","state":"s"}"#[..]);
         for none in ["", "lectern_device=abc", "lectern_oidc=", "lectern_oidc=a\"b"] {
-            assert_eq!(filled(none), br#"{"binding":"","state":"s"}"#[..], "{none}");
+            assert_eq!(filled(none), br#"{"state":"s"}"#[..], "{none}");
         }
     }
 

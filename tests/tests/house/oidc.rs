@@ -159,8 +159,11 @@ async fn i079_login_csrf_a_link_with_somebody_elses_answer_signs_nobody_in() {
     let binding = attacker.cookies["lectern_oidc"].clone();
     // the query says nothing that is for the cookie to say
     let with_binding = format!("{planted}&binding={binding}&device_token=x");
-    victim.goes(&with_binding).await.refused(400, "COMMON_0001");
-    attacker.goes(&planted).await.refused(400, "COMMON_0001");
+    let refused = victim.goes(&with_binding).await;
+    refused.refused(400, "COMMON_0001");
+    assert_eq!(refused.json["details"][0]["pointer"], "/binding");
+    // who began may go on: a visit without the cookie has not used it up
+    assert_eq!(attacker.goes(&planted).await.status, 200);
     let planted = attacker.fetches_answer().await;
     victim.fetches_answer().await;
     victim.goes(&planted).await.refused(400, "COMMON_0001");

@@ -100,3 +100,76 @@ fn outline(url: &str, error: &hyper_util::client::legacy::Error) -> Away {
     let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
     Away(format!("{url}: {step}{cause}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+    use tokio_rustls::rustls::ServerConfig;
+    use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
+
+    use super::*;
+
+    /// A server with a certificate that nobody but itself has signed; its URL and the certificate.
+    async fn server() -> (String, CertificateDer<'static>) {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let (certificate, key) =
+            (made.cert.der().clone(), PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.clone()], key.into())
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+                let mut asked = [0; 4096];
+                let read = stream.read(&mut asked).await.unwrap_or_default();
+                let asked = String::from_utf8_lossy(&asked[..read]).into_owned();
+                let (status, body) = match asked.split(' ').nth(1) {
+                    Some("/moved") => ("302 Found\r\nlocation: /good", String::new()),
+                    Some("/long") => ("200 OK", "x".repeat(LONGEST + 1)),
+                    Some("/silent") => {
+                        tokio::spawn(async move {
+                            tokio::time::sleep(Duration::from_secs(30)).await;
+                            drop(stream);
+                        });
+                        continue;
+                    }
+                    _ => ("200 OK", "{}".to_owned()),
+                };
+                let head = format!(
+                    "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+                    body.len()
+                );
+                let _hung_up = stream.write_all((head + &body).as_bytes()).await;
+                let _hung_up = stream.shutdown().await;
+            }
+        });
+        (url, certificate)
+    }
+
+    #[tokio::test]
+    async fn i079_https_is_by_known_authorities_and_neither_redirects_nor_endless_answers_are_followed() {
+        let (url, certificate) = server().await;
+        let stranger = Web::new(&[]).unwrap();
+        let away = stranger.get(&format!("{url}/good")).await.unwrap_err();
+        assert!(away.0.contains("no connection"), "{away}");
+        let web = Web::new(&[certificate]).unwrap();
+        assert_eq!(web.get(&format!("{url}/good")).await.unwrap(), "{}");
+        let (status, body) =
+            web.post(&format!("{url}/good"), Some("Basic eDp5"), "a=b".to_owned()).await.unwrap();
+        assert_eq!((status, &body[..]), (StatusCode::OK, &b"{}"[..]));
+        let other_name = url.replace("localhost", "127.0.0.1");
+        for bad in
+            ["/moved", "/long", "/silent"].map(|path| format!("{url}{path}")).into_iter().chain([other_name])
+        {
+            assert!(web.get(&bad).await.is_err(), "{bad}");
+        }
+    }
+}
