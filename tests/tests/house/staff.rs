@@ -115,7 +115,7 @@ async fn i030_an_account_may_take_ten_seconds_to_be_made_where_others_have_five(
             identity.thaw();
         };
         let (made, listed, ()) = tokio::join!(admin.posts(path, body), admin.gets("/users"), wakes);
-        listed.refused(504, "COMMON_0009");
+        listed.refused(503, "COMMON_0010");
         assert_eq!(made.created().text("/email"), email);
     }
 }

@@ -89,10 +89,8 @@ pub(crate) struct Proof {
     pub address: Option<String>,
 }
 
-/// The tries that an address has, whether an account waits for its code or there is none: the answers must not tell.
-///
-/// # Errors
-/// COMMON_0012 when the last ten minutes have had five.
+/// Counts a try of an address, whether an account waits for its code or there is none: the answers must not tell. Says so
+/// when the last ten minutes have had five.
 pub(crate) async fn count_try(tx: &mut Tx, app: &App, email: &str) -> Result<Option<Tried>, Fault> {
     let (now, rate) = (tx.now(), Rate { most: i32::from(TRIES), within: LIFE });
     let full_until = rate::take(tx, &bucket(app, "tries", email), rate, now).await?;
