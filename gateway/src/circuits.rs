@@ -35,10 +35,15 @@ struct Circuit {
 #[derive(Debug)]
 enum State {
     /// Failures since the last answer, and whether the service is being asked about them.
-    Closed { failures: Vec<Instant>, asking: bool },
+    Closed {
+        failures: Vec<Instant>,
+        asking: bool,
+    },
     Open,
     /// Whether its one request is under way.
-    HalfOpen { trying: bool },
+    HalfOpen {
+        trying: bool,
+    },
 }
 
 /// A request that was let through.

@@ -51,7 +51,8 @@ pub const TRUSTED_PROXIES: Setting = Setting {
 };
 
 /// All settings of the gateway.
-pub const SETTINGS: &[Setting] = &[HTTP_ADDR, LIMITS, PER_ADDRESS, MEDIA_ROOT, MEDIA_SIGNING_KEYS, TRUSTED_PROXIES];
+pub const SETTINGS: &[Setting] =
+    &[HTTP_ADDR, LIMITS, PER_ADDRESS, MEDIA_ROOT, MEDIA_SIGNING_KEYS, TRUSTED_PROXIES];
 
 /// How many requests a client may send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

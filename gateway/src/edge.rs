@@ -279,7 +279,9 @@ pub(crate) fn outgoing(gateway: &Gateway, asker: &Asker, headers: &HeaderMap) ->
         Some(value) => {
             let version = value.to_str().ok().and_then(version_tag);
             Some(version.ok_or_else(|| Refused {
-                details: Some(json!([{ "pointer": "X-Min-Version", "reason": "a version, as an ETag has it" }])),
+                details: Some(
+                    json!([{ "pointer": "X-Min-Version", "reason": "a version, as an ETag has it" }]),
+                ),
                 ..CommonRefusal::ValidationFailed.into()
             })?)
         }

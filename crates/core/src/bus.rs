@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+pub use async_nats::Message;
 use async_nats::connection::State;
 use async_nats::jetstream;
-pub use async_nats::Message;
 use async_nats::{Client, ConnectOptions, Event, HeaderMap, StatusCode};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};

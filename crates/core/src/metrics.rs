@@ -102,7 +102,12 @@ pub const TABLE: &[Metric] = &[
     row("users_total", Gauge, "accounts that are not deleted, of all processes", &[]),
     row("active_users_total", Gauge, "accounts that may sign in, of all processes", &[]),
     row("user_service_info", Gauge, "always 1", &["version", "environment"]),
-    row("user_sealed_under_old_keys", Gauge, "values that an old key of IDENTITY_KEK still holds, of all processes", &[]),
+    row(
+        "user_sealed_under_old_keys",
+        Gauge,
+        "values that an old key of IDENTITY_KEK still holds, of all processes",
+        &[],
+    ),
     row("user_erasures_open", Gauge, "people who are being forgotten and are not yet everywhere", &[]),
     // playback
     row("playback_events_total", Counter, "playback events accepted", &["kind"]),

@@ -130,7 +130,12 @@ async fn i086_a_key_is_replaced_under_load_and_nothing_needs_the_old_one_afterwa
     // what was sealed last by the process that has ended is found by the next run
     let mut clean = 0;
     while clean < 3 {
-        assert!(begun.elapsed() < Duration::from_secs(90), "{} left:\n{}", left(&seals_new).await, seals_new.log());
+        assert!(
+            begun.elapsed() < Duration::from_secs(90),
+            "{} left:\n{}",
+            left(&seals_new).await,
+            seals_new.log()
+        );
         let none = left(&seals_new).await == 0.0
             && sealed(&stack).await.iter().all(|(_, _, ids)| !ids.contains(&old_id));
         clean = if none { clean + 1 } else { 0 };
@@ -158,13 +163,15 @@ async fn i086_a_key_is_replaced_under_load_and_nothing_needs_the_old_one_afterwa
     );
     let right = json!({ "email": ada.email, "password": ada.password });
     let half = ada.posts("/auth/login", right.clone()).await.refused(401, "USER_1007");
-    let other_half = json!({ "mfa_token": half.text("/details/mfa_token"), "code": recovery.text("/codes/0") });
+    let other_half =
+        json!({ "mfa_token": half.text("/details/mfa_token"), "code": recovery.text("/codes/0") });
     ada.posts("/auth/mfa/verify", other_half).await.ok();
     let half = ada.posts("/auth/login", right).await.refused(401, "USER_1007");
     let token = half.text("/details/mfa_token");
     let begun = Instant::now();
     // the code of a step is good once: the present one was used when the app was confirmed
-    while ada.posts("/auth/mfa/verify", json!({ "mfa_token": token, "code": code(&app) })).await.status != 200 {
+    while ada.posts("/auth/mfa/verify", json!({ "mfa_token": token, "code": code(&app) })).await.status != 200
+    {
         assert!(begun.elapsed() < Duration::from_secs(40), "the authenticator app's secret does not open");
         tokio::time::sleep(Duration::from_secs(10)).await;
     }
@@ -172,7 +179,12 @@ async fn i086_a_key_is_replaced_under_load_and_nothing_needs_the_old_one_afterwa
     let keys = [("IDENTITY_KEK", NEW_KEY), ("MAILBOX_FILE", &stack.env()["MAILBOX_FILE"])];
     let _with_mail = stack.start_roles("identity", &keys).await;
     let begun = Instant::now();
-    while stack.database().value("SELECT count(*) FROM identity.mail_queue").await.expect("counted").as_deref()
+    while stack
+        .database()
+        .value("SELECT count(*) FROM identity.mail_queue")
+        .await
+        .expect("counted")
+        .as_deref()
         != Some("0")
     {
         assert!(begun.elapsed() < Duration::from_secs(30), "letters that were sealed under the old key wait");

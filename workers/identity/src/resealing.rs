@@ -99,7 +99,10 @@ pub async fn reseal(app: App) -> anyhow::Result<()> {
         }
     }
     if !old_keys.is_empty() {
-        tracing::info!(left, "sealed under keys that IDENTITY_KEK does not begin with; at 0 they can be taken out");
+        tracing::info!(
+            left,
+            "sealed under keys that IDENTITY_KEK does not begin with; at 0 they can be taken out"
+        );
     }
     #[expect(clippy::cast_precision_loss, reason = "counts of rows fit")]
     metrics::gauge!("user_sealed_under_old_keys").set(left as f64);
@@ -156,8 +159,10 @@ mod tests {
                 let words: Vec<&str> = line.split_whitespace().collect();
                 match words.as_slice() {
                     ["CREATE" | "ALTER", "TABLE", name, ..] => (*name).clone_into(&mut table),
-                    [.., column, "bytea" | "bytea,", _] | [.., column, "bytea" | "bytea,"]
-                    | [column, "bytea", ..] | ["ADD", "COLUMN", column, "bytea", ..]
+                    [.., column, "bytea" | "bytea,", _]
+                    | [.., column, "bytea" | "bytea,"]
+                    | [column, "bytea", ..]
+                    | ["ADD", "COLUMN", column, "bytea", ..]
                         if column.ends_with("sealed") =>
                     {
                         found.insert((table.clone(), (*column).to_owned()));
