@@ -36,19 +36,24 @@ const LISTEN: Duration = Duration::from_millis(100);
 pub struct Cache<V> {
     kind: &'static str,
     bus: Bus,
-    state: Mutex<State<V>>,
+    state: Mutex<(News, Kept<V>)>,
 }
 
-struct State<V> {
-    /// Pings, facts.
-    heard: [Subscriber; 2],
-    /// Connections and losses so far: another number means that news may have been missed.
-    unbroken: u64,
+/// What comes in.
+struct News {
+    pings: Subscriber,
+    facts: Subscriber,
+    /// Connections and losses so far: another number means that something may have been missed.
+    breaks: u64,
+}
+
+/// What is remembered.
+struct Kept<V> {
     /// How often everything was forgotten.
     epoch: u64,
-    kept: Map<Uuid, (i64, V)>,
-    /// The newest version that was heard of.
-    news: Map<Uuid, i64>,
+    values: Map<Uuid, (i64, V)>,
+    /// The newest version that was heard of, of what has changed lately.
+    newest: Map<Uuid, i64>,
 }
 
 /// A look that found nothing: what is read now may be kept, unless it has changed in between.
@@ -82,13 +87,12 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
         let subscribe = async |subject: String| {
             client.subscribe(subject).await.map_err(|error| Error::Broker(error.to_string()))
         };
-        let heard = [subscribe(subject::wake(app.service())).await?, subscribe(facts.to_owned()).await?];
-        // the default policy keeps out what is new while others are popular; the last one used is what we want
-        let map = Map::builder().eviction_policy(EvictionPolicy::lru());
-        let kept = map.max_capacity(capacity).time_to_live(life).build();
-        let news = Map::builder().eviction_policy(EvictionPolicy::lru());
-        let news = news.max_capacity(NEWS).time_to_live(NEWS_KEPT).build();
-        let state = Mutex::new(State { heard, unbroken: 0, epoch: 0, kept, news });
+        let news = News {
+            pings: subscribe(subject::wake(app.service())).await?,
+            facts: subscribe(facts.to_owned()).await?,
+            breaks: 0,
+        };
+        let state = Mutex::new((news, Kept::new(capacity, life)));
         let cache = Arc::new(Cache { kind, bus: app.bus().clone(), state });
         for name in ["cache_hits_total", "cache_misses_total"] {
             metrics::counter!(name, "cache_type" => kind).increment(0);
@@ -109,10 +113,7 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     /// # Errors
     /// A ticket, when it has to be read.
     pub fn get(&self, key: Uuid, at_least: Option<i64>) -> Result<V, Ticket> {
-        let found = self.with(|state| match state.kept.get(&key) {
-            Some((version, value)) if at_least.is_none_or(|least| version >= least) => Ok(value),
-            _ => Err(Ticket { key, epoch: state.epoch }),
-        });
+        let found = self.with(|kept| kept.get(key, at_least));
         let name = if found.is_ok() { "cache_hits_total" } else { "cache_misses_total" };
         metrics::counter!(name, "cache_type" => self.kind).increment(1);
         found
@@ -120,59 +121,84 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
 
     /// Keeps what was read after the look that gave this ticket.
     pub fn keep(&self, ticket: Ticket, version: i64, value: V) {
-        self.with(|state| {
-            let newest = state.news.get(&ticket.key).unwrap_or(version);
-            let newer = state.kept.get(&ticket.key).is_some_and(|(kept, _)| kept > version);
-            if ticket.epoch == state.epoch && newest <= version && !newer {
-                state.kept.insert(ticket.key, (version, value));
-            }
-        });
+        self.with(|kept| kept.keep(&ticket, version, value));
     }
 
     /// Does something with what is kept, all news taken in.
-    fn with<T>(&self, what: impl FnOnce(&mut State<V>) -> T) -> T {
+    fn with<T>(&self, what: impl FnOnce(&mut Kept<V>) -> T) -> T {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let unbroken = self.bus.breaks();
-        if state.unbroken != unbroken {
-            state.unbroken = unbroken;
-            state.epoch += 1;
-            state.kept.invalidate_all();
+        let (news, kept) = &mut *state;
+        let breaks = self.bus.breaks();
+        if std::mem::replace(&mut news.breaks, breaks) != breaks {
+            kept.forget();
         }
-        state.take_in();
-        what(&mut state)
+        news.take_in(kept);
+        what(kept)
     }
 }
 
-impl<V: Clone + Send + Sync + 'static> State<V> {
-    fn take_in(&mut self) {
+impl News {
+    fn take_in<V: Clone + Send + Sync + 'static>(&mut self, kept: &mut Kept<V>) {
         // a task that has used up its turn would be told that nothing is there
-        let [pings, facts] = &mut self.heard;
-        while let Some(Some(ping)) = tokio::task::unconstrained(pings.next()).now_or_never() {
+        while let Some(Some(ping)) = tokio::task::unconstrained(self.pings.next()).now_or_never() {
             for (key, version) in changes(&ping.payload) {
-                changed(&self.kept, &self.news, key, version);
+                kept.changed(key, version);
             }
         }
-        while let Some(Some(fact)) = tokio::task::unconstrained(facts.next()).now_or_never() {
+        while let Some(Some(fact)) = tokio::task::unconstrained(self.facts.next()).now_or_never() {
             match serde_json::from_slice::<Changed>(&fact.payload) {
-                Ok(Changed { subject_id, entity_version }) => {
-                    changed(&self.kept, &self.news, subject_id, entity_version);
-                }
+                Ok(Changed { subject_id, entity_version }) => kept.changed(subject_id, entity_version),
                 Err(error) => tracing::warn!(%error, subject = %fact.subject, "a fact that can't be read"),
             }
         }
     }
 }
 
-/// An entity has this version: an older value goes. News that comes late finds a newer one, and changes nothing.
-fn changed<V: Clone + Send + Sync + 'static>(
-    kept: &Map<Uuid, (i64, V)>,
-    news: &Map<Uuid, i64>,
-    key: Uuid,
-    version: i64,
-) {
-    news.insert(key, news.get(&key).map_or(version, |known| known.max(version)));
-    if kept.get(&key).is_some_and(|(known, _)| known < version) {
-        kept.invalidate(&key);
+impl<V: Clone + Send + Sync + 'static> Kept<V> {
+    fn new(capacity: u64, life: Duration) -> Kept<V> {
+        // the default policy keeps out what is new while others are popular; the last ones used are what we want
+        let (values, newest) = (Map::builder(), Map::builder());
+        Kept {
+            epoch: 0,
+            values: values
+                .eviction_policy(EvictionPolicy::lru())
+                .max_capacity(capacity)
+                .time_to_live(life)
+                .build(),
+            newest: newest
+                .eviction_policy(EvictionPolicy::lru())
+                .max_capacity(NEWS)
+                .time_to_live(NEWS_KEPT)
+                .build(),
+        }
+    }
+
+    fn get(&self, key: Uuid, at_least: Option<i64>) -> Result<V, Ticket> {
+        match self.values.get(&key) {
+            Some((version, value)) if at_least.is_none_or(|least| version >= least) => Ok(value),
+            _ => Err(Ticket { key, epoch: self.epoch }),
+        }
+    }
+
+    fn keep(&mut self, ticket: &Ticket, version: i64, value: V) {
+        let is_newest = self.newest.get(&ticket.key).is_none_or(|newest| version >= newest);
+        let replaces = self.values.get(&ticket.key).is_none_or(|(kept, _)| version >= kept);
+        if ticket.epoch == self.epoch && is_newest && replaces {
+            self.values.insert(ticket.key, (version, value));
+        }
+    }
+
+    /// An entity has this version: an older value goes. News that comes late finds a newer one, and changes nothing.
+    fn changed(&mut self, key: Uuid, version: i64) {
+        self.newest.insert(key, self.newest.get(&key).map_or(version, |known| known.max(version)));
+        if self.values.get(&key).is_some_and(|(kept, _)| kept < version) {
+            self.values.invalidate(&key);
+        }
+    }
+
+    fn forget(&mut self) {
+        self.epoch += 1;
+        self.values.invalidate_all();
     }
 }
 
@@ -200,8 +226,10 @@ impl Bus {
 mod tests {
     use super::*;
 
-    fn maps() -> (Map<Uuid, (i64, &'static str)>, Map<Uuid, i64>) {
-        (Map::new(10), Map::new(10))
+    const KEY: Uuid = Uuid::from_u128(1);
+
+    fn empty() -> Kept<&'static str> {
+        Kept::new(2, Duration::from_secs(60))
     }
 
     #[test]
@@ -216,15 +244,62 @@ mod tests {
 
     #[test]
     fn p9_news_of_an_older_version_voids_nothing_and_of_a_newer_one_does() {
-        let (kept, news) = maps();
-        let key = Uuid::from_u128(1);
-        kept.insert(key, (5, "five"));
+        let mut kept = empty();
+        let ticket = kept.get(KEY, None).unwrap_err();
+        kept.keep(&ticket, 5, "five");
         for late in [3, 5] {
-            changed(&kept, &news, key, late);
-            assert_eq!(kept.get(&key), Some((5, "five")));
+            kept.changed(KEY, late);
+            assert_eq!(kept.get(KEY, None).unwrap(), "five");
         }
-        changed(&kept, &news, key, 6);
-        changed(&kept, &news, key, 4);
-        assert_eq!((kept.get(&key), news.get(&key)), (None, Some(6)));
+        assert_eq!(kept.get(KEY, Some(5)).unwrap(), "five");
+        kept.get(KEY, Some(6)).unwrap_err();
+        kept.changed(KEY, 6);
+        kept.get(KEY, None).unwrap_err();
+    }
+
+    #[test]
+    fn p9_what_was_read_before_a_change_is_not_kept_after_it() {
+        let mut kept = empty();
+        let (early, late) = (kept.get(KEY, None).unwrap_err(), kept.get(KEY, None).unwrap_err());
+        kept.changed(KEY, 6);
+        kept.changed(KEY, 4);
+        kept.keep(&early, 5, "five");
+        kept.get(KEY, None).unwrap_err();
+        kept.keep(&late, 6, "six");
+        kept.keep(&early, 5, "five");
+        assert_eq!(kept.get(KEY, None).unwrap(), "six");
+    }
+
+    #[test]
+    fn p9_what_was_read_before_a_connection_was_lost_is_not_kept_after_it() {
+        let mut kept = empty();
+        let ticket = kept.get(KEY, None).unwrap_err();
+        kept.keep(&ticket, 1, "one");
+        let ticket = kept.get(Uuid::from_u128(2), None).unwrap_err();
+        kept.forget();
+        kept.get(KEY, None).unwrap_err();
+        kept.keep(&ticket, 1, "two");
+        kept.get(Uuid::from_u128(2), None).unwrap_err();
+    }
+
+    #[test]
+    fn i110_it_holds_so_many_the_last_ones_used() {
+        let mut kept = empty();
+        for key in (1..=5).map(Uuid::from_u128) {
+            let ticket = kept.get(key, None).unwrap_err();
+            kept.keep(&ticket, 1, "x");
+            kept.values.run_pending_tasks();
+        }
+        let held: Vec<u128> = (1..=5).filter(|key| kept.get(Uuid::from_u128(*key), None).is_ok()).collect();
+        assert_eq!(held, [4, 5]);
+    }
+
+    #[test]
+    fn i111_it_keeps_nothing_longer_than_its_time() {
+        let mut kept = Kept::new(2, Duration::from_millis(20));
+        let ticket = kept.get(KEY, None).unwrap_err();
+        kept.keep(&ticket, 1, "x");
+        std::thread::sleep(Duration::from_millis(50));
+        kept.get(KEY, None).unwrap_err();
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use lectern_harness::servers::Proxy;
 use lectern_harness::testing::RoleProcess;
 use lectern_harness::{Actor, Stack, StackOptions};
 use tokio::task::JoinSet;
@@ -81,6 +82,34 @@ async fn i116_a_killed_service_opens_its_circuit_and_its_successor_closes_it() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     println!("answered {:?} after the successor was ready", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i116_a_service_that_says_that_it_is_not_ready_is_not_silent() {
+    let stack = Stack::start(StackOptions::default().processes(["gateway,identity"])).await;
+    let anyone = stack.anonymous();
+    let database = stack.database().url().to_owned();
+    let address = database.split('@').nth(1).and_then(|rest| rest.split('/').next()).expect("an address");
+    let door = Proxy::to(address.parse().expect("an address")).await.expect("a door");
+    let courses = stack.start_roles("courses", &[("DATABASE_URL", &door.in_url(&database))]).await;
+    anyone.browses_courses().await.ok();
+    door.shut();
+    let begun = Instant::now();
+    while courses.readiness().await == Some(200) {
+        assert!(begun.elapsed() < Duration::from_secs(30), "it stays in its queue groups");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let mut stack = stack;
+    for _ in 0..30 {
+        anyone.browses_courses().await.refused(503, "COMMON_0010");
+        assert_eq!(state(&stack.processes()[0]).await, 0.0, "open, though it answers when it is asked");
+    }
+    door.open();
+    while anyone.browses_courses().await.status != 200 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "refused for ever");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -65,6 +65,33 @@ async fn a_head_that_is_too_long_or_ambiguous_is_refused() {
 }
 
 #[tokio::test]
+async fn p9_who_has_the_version_is_told_so_and_a_least_version_is_a_number() {
+    let alice = house().await.stack.learner("Alice").await;
+    let tag = alice.gets("/users/me").await.ok().header("etag").to_owned();
+    let knows = async |known: &str| {
+        let ask = alice.asks(reqwest::Method::GET, "/users/me").header("if-none-match", known);
+        ask.send().await
+    };
+    for known in [tag.clone(), format!("W/{tag}"), format!("\"0\", {tag}"), "*".to_owned()] {
+        let answer = knows(&known).await.is(304);
+        assert!(answer.header("etag") == tag && answer.body.is_empty(), "{known}: {answer}");
+    }
+    for other in ["\"0\"", "", tag.trim_matches('"')] {
+        assert_eq!(knows(other).await.ok().header("etag"), tag, "{other}");
+    }
+    let least = async |version: &str| {
+        let ask = alice.asks(reqwest::Method::GET, "/users/me").header("x-min-version", version);
+        ask.send().await
+    };
+    let written = alice.patches("/users/me", serde_json::json!({ "name": "Alice II" })).await.ok();
+    for version in [written.header("etag").to_owned(), written.number("/version").to_string()] {
+        assert_eq!(least(&version).await.ok().text("/name"), "Alice II");
+    }
+    let refused = least("newest").await.refused(400, "COMMON_0001");
+    assert_eq!(refused.text("/details/0/pointer"), "X-Min-Version");
+}
+
+#[tokio::test]
 async fn every_answer_carries_the_headers_of_the_edge_and_the_clients_request_id() {
     let anyone = house().await.stack.anonymous();
     for path in ["/courses", "/users/me", "/no/such/path", "/media/a/b", "/uploads/x"] {

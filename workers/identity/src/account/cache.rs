@@ -1,4 +1,5 @@
-//! Accounts that were read a moment ago (I-110): the profile is what is read most often here.
+//! Accounts that were read a moment ago (I-110): the profile is what is read most often here. There is no second layer in the
+//! broker: it would put persons in clear into another store, which erasure and every change had to reach.
 
 use std::sync::Arc;
 use std::time::Duration;
