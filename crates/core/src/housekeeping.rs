@@ -43,30 +43,30 @@ async fn delete(connection: &mut PgConnection, now: DateTime<Utc>) -> Result<boo
     let old = now - TimeDelta::days(KEPT_DAYS);
     let answered = now - TimeDelta::hours(idempotency::KEPT_HOURS);
     let statements = [
-            (
-                "DELETE FROM outbox_archive WHERE ctid = ANY (ARRAY(
+        (
+            "DELETE FROM outbox_archive WHERE ctid = ANY (ARRAY(
                  SELECT ctid FROM outbox_archive WHERE published_at < $1 ORDER BY published_at LIMIT $2))",
-                old,
-            ),
-            (
-                "DELETE FROM inbox WHERE ctid = ANY (ARRAY(
+            old,
+        ),
+        (
+            "DELETE FROM inbox WHERE ctid = ANY (ARRAY(
                  SELECT ctid FROM inbox WHERE handled_at < $1 ORDER BY handled_at LIMIT $2))",
-                old,
-            ),
-            (
-                "DELETE FROM idempotency WHERE ctid = ANY (ARRAY(
+            old,
+        ),
+        (
+            "DELETE FROM idempotency WHERE ctid = ANY (ARRAY(
                  SELECT ctid FROM idempotency WHERE created_at < $1 ORDER BY created_at LIMIT $2))",
-                answered,
-            ),
-            (
-                // an entry's id says when it was written (RFC 9562, version 7: milliseconds in its first six bytes)
-                "DELETE FROM audit_private WHERE entry_id IN
-                 (SELECT entry_id FROM audit_private WHERE user_id IS NULL AND entry_id <
-                     (lpad(to_hex((extract(epoch FROM $1::timestamptz) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid
-                  ORDER BY entry_id LIMIT $2)",
-                now - TimeDelta::days(ABOUT_NOBODY_DAYS),
-            ),
-        ];
+             answered,
+         ),
+         (
+             // an entry's id says when it was written (RFC 9562, version 7: milliseconds in its first six bytes)
+             "DELETE FROM audit_private WHERE entry_id IN
+              (SELECT entry_id FROM audit_private WHERE user_id IS NULL AND entry_id <
+                  (lpad(to_hex((extract(epoch FROM $1::timestamptz) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid
+               ORDER BY entry_id LIMIT $2)",
+             now - TimeDelta::days(ABOUT_NOBODY_DAYS),
+         ),
+     ];
     let mut more = false;
     for (statement, before) in statements {
         let deleted = sqlx::query(statement).bind(before).bind(BATCH).execute(&mut *connection).await?;
