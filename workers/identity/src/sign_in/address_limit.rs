@@ -9,7 +9,7 @@
 use std::net::IpAddr;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use lectern_core::Call;
+use lectern_core::{Call, Tx};
 use lectern_subjects::id::UserId;
 use lectern_subjects::{CommonRefusal, Refusal};
 use sqlx::{PgConnection, query_scalar};
@@ -59,25 +59,32 @@ pub(crate) async fn take(app: &App, call: &Call, purpose: Purpose) -> Result<(),
     let (Some(rate), Some(address)) = (purpose.rate(app.settings()), call.client.address) else {
         return Ok(());
     };
-    spend(app, call, &bucket(app, purpose, address), rate).await
+    let bucket = bucket(app, purpose, address);
+    let mut connection = app.connect_patiently(call).await?;
+    spend(&mut connection, &bucket, rate, app.now()).await
 }
 
-/// Counts one export of a person's data (`EXPORT_RATE`), from wherever they ask.
+/// Counts one export of a person's data (`EXPORT_RATE`), from wherever they ask; one whose transaction comes to nothing does
+/// not count.
 ///
 /// # Errors
 /// As [`take`].
-pub(crate) async fn take_export(app: &App, call: &Call, user: UserId) -> Result<(), Fault> {
+pub(crate) async fn take_export(tx: &mut Tx, app: &App, user: UserId) -> Result<(), Fault> {
     let Some(rate) = app.settings().export_rate else { return Ok(()) };
-    spend(app, call, &app.vault().hash("export limit", &[user.0.as_bytes()]), rate).await
+    let (bucket, now) = (app.vault().hash("export limit", &[user.0.as_bytes()]), tx.now());
+    spend(tx, &bucket, rate, now).await
 }
 
-async fn spend(app: &App, call: &Call, bucket: &[u8; 32], rate: Rate) -> Result<(), Fault> {
-    let mut connection = app.connect_patiently(call).await?;
-    let now = app.now();
-    if counts(&mut connection, bucket, rate, now).await? {
+async fn spend(
+    connection: &mut PgConnection,
+    bucket: &[u8; 32],
+    rate: Rate,
+    now: DateTime<Utc>,
+) -> Result<(), Fault> {
+    if counts(connection, bucket, rate, now).await? {
         return Ok(());
     }
-    let free_at = free_at(&mut connection, bucket, rate, now).await?;
+    let free_at = free_at(connection, bucket, rate, now).await?;
     // one that came meanwhile may be a little later than our own moment
     let wait = (free_at.unwrap_or(now) - now).min(rate.within);
     let seconds = wait.as_seconds_f64().ceil().max(1.0);
