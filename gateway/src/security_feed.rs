@@ -22,7 +22,7 @@ use crate::Gateway;
 use crate::edge::{self, Refused};
 
 /// What is told, by entity and fact; the rest of identity's facts is daily life.
-const TOLD: [&str; 15] = [
+const TOLD: [&str; 16] = [
     "user.login_failed",
     "user.locked",
     "user.unlocked",
@@ -32,6 +32,7 @@ const TOLD: [&str; 15] = [
     "user.password_changed",
     "user.email_changed",
     "user.deleted",
+    "user.export_ready",
     "user.credential_changed",
     "identity.linked",
     "identity.unlinked",

@@ -18,7 +18,6 @@ use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYP
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Response};
 use bytes::Bytes;
-use futures_util::future::try_join_all;
 use futures_util::stream;
 use lectern_core::bus::{DEFAULT_DEADLINE, Outgoing, refusal_status};
 use lectern_subjects::identity::{BeginExport, Export};
@@ -37,6 +36,9 @@ use crate::{Gateway, problem};
 pub(crate) const MOST: usize = 8;
 /// A client that takes nothing for so long is gone.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Pauses between tries for a page after the first.
+const PAUSES: [Duration; 4] =
+    [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
 const PATH: &str = "/api/v1/users/me/export";
 
 /// Why there is no export: the edge's own refusal, or a service's, with its `Retry-After`.
@@ -99,11 +101,11 @@ async fn open(
         if_match: None,
         ..edge::outgoing(gateway, &asker, &parts.headers)?
     };
-    let first = |service: &'static str| {
-        let outgoing = &outgoing;
-        async move { Ok::<_, Stop>((service, page(gateway, outgoing, service, None).await?)) }
-    };
-    let first_pages = try_join_all(SERVICES.iter().map(|service| first(service.name))).await?;
+    // one after the other: nothing else should wait for an export
+    let mut first_pages = Vec::new();
+    for service in SERVICES {
+        first_pages.push((service.name, page(gateway, &outgoing, service.name, None).await?));
+    }
     let export: Export = ask(gateway, &outgoing, begin, Bytes::from_static(b"{}")).await?;
 
     let (sender, receiver) = mpsc::channel(1);
@@ -153,17 +155,29 @@ impl Writer {
                 archive = step(archive, move |archive| archive.add(&page)).await?;
                 length += self.send(archive.take()).await?;
                 let Some(cursor) = cursor else { break };
-                let next = self::page(&self.gateway, &self.outgoing, service, Some(&cursor)).await;
-                page = next.map_err(|stop| match stop {
-                    Stop::Edge(refused) => format!("{service}: {}", refused.code.code),
-                    Stop::Service(document, _) => format!("{service}: {}", document.error_code),
-                })?;
+                page = self.next(service, &cursor).await?;
             }
             archive.end(service, self.gateway.clock.now()).map_err(said)?;
         }
         length += self.send(archive.finish(self.gateway.clock.now()).map_err(said)?).await?;
         let _gone = self.chunks.send(None).await;
         Ok(length)
+    }
+
+    /// The next page of a service. One that is busy, or being replaced, is asked again: it would be a pity about the rest.
+    async fn next(&self, service: &'static str, cursor: &str) -> Result<PersonalData, String> {
+        for pause in PAUSES.map(Some).into_iter().chain([None]) {
+            let (code, status) = match page(&self.gateway, &self.outgoing, service, Some(cursor)).await {
+                Ok(page) => return Ok(page),
+                Err(Stop::Edge(refused)) => (refused.code.code.to_owned(), refused.code.status),
+                Err(Stop::Service(document, _)) => (document.error_code, document.status),
+            };
+            match pause.filter(|_| matches!(status, 503 | 504)) {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => return Err(format!("{service}: {code}")),
+            }
+        }
+        unreachable!("the last try ends in a page or in words")
     }
 
     /// Hands a piece over when the client has taken the one before.

@@ -215,9 +215,19 @@ async fn i108_an_export_asks_for_a_recent_sign_in_and_for_a_zip() {
 async fn i108_of_eight_exports_at_once_exactly_five_are_made_and_each_is_whole() {
     let stack = Stack::start(StackOptions::default()).await;
     let (ann, bob) = (stack.learner("Ann").await, stack.learner("Bob").await);
-    let answers = join_all((0..8).map(|_| exports(&ann))).await;
+    let insists = async || {
+        for _ in 0..20 {
+            // on a busy machine a service may not answer in time; nothing was begun then
+            let answer = exports(&ann).await;
+            if answer.status != 503 {
+                return answer;
+            }
+        }
+        panic!("always 503");
+    };
+    let answers = join_all((0..8).map(|_| insists())).await;
     let (made, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status == 200);
-    assert_eq!((made.len(), refused.len()), (5, 3));
+    assert_eq!((made.len(), refused.len()), (5, 3), "{refused:?}");
     let ids: std::collections::BTreeSet<String> =
         made.iter().map(|answer| whole(&stack, answer)["manifest"]["export_id"].to_string()).collect();
     assert_eq!(ids.len(), 5);
@@ -243,6 +253,18 @@ async fn i108_a_service_that_is_down_is_named_and_nothing_was_begun() {
     // none of the six counts
     let _notifications = stack.start_roles("notifications", &[]).await;
     whole(&stack, &exports(&ann).await.ok());
+}
+
+/// An export whose body is yet to be read, by a client without a time limit.
+async fn stream_of(stack: &Stack, who: &Actor) -> reqwest::Response {
+    let response = reqwest::Client::new()
+        .post(format!("{}/api/v1{EXPORT}", stack.http_url()))
+        .bearer_auth(who.access_token().expect("a token"))
+        .send()
+        .await
+        .expect("an answer");
+    assert_eq!(response.status(), 200);
+    response
 }
 
 /// Pages that notifications was asked for.
@@ -274,14 +296,7 @@ async fn i108_no_more_is_asked_for_than_is_taken_and_what_breaks_off_is_no_zip()
         ))
         .await
         .expect("notices");
-    let response = reqwest::Client::new()
-        .post(format!("{}/api/v1{EXPORT}", stack.http_url()))
-        .bearer_auth(ann.access_token().expect("a token"))
-        .send()
-        .await
-        .expect("an answer");
-    assert_eq!(response.status(), 200);
-    let mut body = response.bytes_stream();
+    let mut body = stream_of(&stack, &ann).await.bytes_stream();
     let mut zip = body.next().await.expect("a chunk").expect("bytes").to_vec();
     let mut asked = pages(&stack).await;
     loop {
@@ -326,8 +341,11 @@ async fn i108_a_hundred_thousand_rows_come_once_each_and_in_pages_that_fit() {
             .await
             .expect("events");
     }
-    let files = whole(&stack, &exports(&ann).await.ok());
-    let rows = files["playback"]["playback_events"].as_array().expect("rows");
+    // as long as it takes on a busy machine
+    let zip = stream_of(&stack, &ann).await.bytes().await.expect("all of it");
+    let files: BTreeMap<String, String> = opened(&stack, &zip).into_iter().collect();
+    let files: Value = serde_json::from_str(&files["playback.json"]).expect("JSON");
+    let rows = files["playback_events"].as_array().expect("rows");
     assert_eq!(rows.len(), 100_000);
     let place =
         |row: &Value| (row["playback_session_id"].to_string(), row["seq"].as_i64().expect("a number"));

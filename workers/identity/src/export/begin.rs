@@ -16,9 +16,9 @@ use crate::sign_in::address_limit;
 /// list one by one; all at once is what somebody with a token that was left open must not have.
 pub async fn begin(app: App, call: Call, _req: BeginExport) -> Outcome<BeginExport> {
     let user = step_up::recently(&app, &call)?.user;
-    address_limit::take_export(&app, &call, user).await?;
     let mut tx = app.begin_patiently(&call).await?;
     account::lock(&mut tx, user).await?;
+    address_limit::take_export(&mut tx, &app, user).await?;
     let (id, begun_at) = (app.new_id(), tx.now());
     let version = account::next_version(&mut tx, user).await?;
     tx.announce(&UserExportReady { user_id: user, export_id: id, begun_at }, version).await?;

@@ -9,9 +9,10 @@
 use std::net::IpAddr;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use lectern_core::Call;
-use lectern_subjects::CommonRefusal;
+use lectern_core::{Call, Tx};
 use lectern_subjects::id::UserId;
+use lectern_subjects::id::UserId;
+use sqlx::PgConnection;
 
 use crate::app::{App, Fault, not_before};
 use crate::settings::Settings;
@@ -58,22 +59,29 @@ pub(crate) async fn take(app: &App, call: &Call, action: Action) -> Result<(), F
     let (Some(rate), Some(address)) = (action.rate(app.settings()), call.client.address) else {
         return Ok(());
     };
-    spend(app, call, &bucket(app, action, address), rate).await
+    let bucket = bucket(app, action, address);
+    let mut connection = app.connect_patiently(call).await?;
+    spend(&mut connection, &bucket, rate, app.now()).await
 }
 
-/// Counts one export of a person's data (`EXPORT_RATE`), from wherever they ask.
+/// Counts one export of a person's data (`EXPORT_RATE`), from wherever they ask; one whose transaction comes to nothing does
+/// not count.
 ///
 /// # Errors
 /// As [`take`].
-pub(crate) async fn take_export(app: &App, call: &Call, user: UserId) -> Result<(), Fault> {
+pub(crate) async fn take_export(tx: &mut Tx, app: &App, user: UserId) -> Result<(), Fault> {
     let Some(rate) = app.settings().export_rate else { return Ok(()) };
-    spend(app, call, &app.vault().hash("export limit", &[user.0.as_bytes()]), rate).await
+    let (bucket, now) = (app.vault().hash("export limit", &[user.0.as_bytes()]), tx.now());
+    spend(tx, &bucket, rate, now).await
 }
 
-async fn spend(app: &App, call: &Call, bucket: &[u8; 32], rate: Rate) -> Result<(), Fault> {
-    let mut connection = app.connect_patiently(call).await?;
-    let now = app.now();
-    let full_until = rate::take(&mut connection, bucket, rate, now).await?;
+async fn spend(
+    connection: &mut PgConnection,
+    bucket: &[u8; 32],
+    rate: Rate,
+    now: DateTime<Utc>,
+) -> Result<(), Fault> {
+    let full_until = rate::take(connection, bucket, rate, now).await?;
     full_until.map_or(Ok(()), |then| Err(not_before(then, now)))
 }
 
