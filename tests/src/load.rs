@@ -78,6 +78,36 @@ where
     Ok(Figures::of(all, length))
 }
 
+/// Does an operation at a fixed pace, `per_second` times a second spread over the workers, for `length`. What has to wait for
+/// its worker counts from when it was due, so that a slow answer does not hide those behind it.
+///
+/// # Errors
+/// The first error of any operation.
+pub async fn paced<W: Operation>(mut workers: Vec<W>, per_second: f64, length: Duration) -> anyhow::Result<Figures> {
+    let begun = Instant::now();
+    let count = workers.len();
+    let pause = Duration::from_secs_f64(count as f64 / per_second);
+    let mut tasks = JoinSet::new();
+    for (index, mut worker) in workers.drain(..).enumerate() {
+        let mut due = begun + pause.mul_f64(index as f64 / count as f64);
+        tasks.spawn(async move {
+            let mut latencies = Vec::new();
+            while due < begun + length {
+                tokio::time::sleep_until(due.into()).await;
+                worker.once().await?;
+                latencies.push(due.elapsed());
+                due += pause;
+            }
+            anyhow::Ok(latencies)
+        });
+    }
+    let mut all = Vec::new();
+    while let Some(latencies) = tasks.join_next().await {
+        all.extend(latencies??);
+    }
+    Ok(Figures::of(all, length))
+}
+
 /// Something that can be done again and again.
 pub trait Operation: Send + 'static {
     /// Does it once.
@@ -87,25 +117,50 @@ pub trait Operation: Send + 'static {
     fn once(&mut self) -> impl Future<Output = anyhow::Result<()>> + Send;
 }
 
-/// One keep-alive connection that sends the same request and expects status 200.
+/// One keep-alive connection that expects status 200.
 pub struct HttpConnection {
     stream: TcpStream,
+    host: String,
+    /// What [`Operation::once`] sends.
     request: Vec<u8>,
     buffer: Vec<u8>,
 }
 
 impl HttpConnection {
-    /// Connects to `http://host:port` for GET requests of `path` with a bearer token.
+    /// Connects to `http://host:port`.
+    ///
+    /// # Errors
+    /// When nobody listens.
+    pub async fn open(base: &str) -> anyhow::Result<HttpConnection> {
+        let host = base.trim_start_matches("http://").to_owned();
+        let stream = TcpStream::connect(&host).await.with_context(|| format!("connecting to {host}"))?;
+        stream.set_nodelay(true)?;
+        Ok(HttpConnection { stream, host, request: Vec::new(), buffer: Vec::with_capacity(8192) })
+    }
+
+    /// Connects for GET requests of `path` with a bearer token.
     ///
     /// # Errors
     /// When nobody listens.
     pub async fn get(base: &str, path: &str, token: &str) -> anyhow::Result<HttpConnection> {
-        let host = base.trim_start_matches("http://");
-        let stream = TcpStream::connect(host).await.with_context(|| format!("connecting to {host}"))?;
-        stream.set_nodelay(true)?;
-        let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {token}\r\n\r\n")
-            .into_bytes();
-        Ok(HttpConnection { stream, request, buffer: Vec::with_capacity(8192) })
+        let mut connection = HttpConnection::open(base).await?;
+        let host = &connection.host;
+        connection.request =
+            format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {token}\r\n\r\n").into_bytes();
+        Ok(connection)
+    }
+
+    /// Posts a JSON document and waits for the answer.
+    ///
+    /// # Errors
+    /// When it is not 200.
+    pub async fn post(&mut self, path: &str, body: &str) -> anyhow::Result<()> {
+        let (host, length) = (&self.host, body.len());
+        self.request = format!(
+            "POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+        )
+        .into_bytes();
+        self.once().await
     }
 }
 

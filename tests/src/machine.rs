@@ -22,11 +22,29 @@ pub fn describe() -> Value {
 
 /// CPU seconds that a process has used, user and system.
 pub fn cpu_seconds(pid: u32) -> f64 {
+    let fields = stat(pid);
+    ticks(&fields, 11) + ticks(&fields, 12)
+}
+
+/// The same with its children, those that live and those that have ended: a PostgreSQL server is a process per connection.
+pub fn cpu_seconds_of_family(pid: u32) -> f64 {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let children = pids.filter(|child| stat(*child).get(1).is_some_and(|parent| *parent == pid.to_string()));
+    let fields = stat(pid);
+    let ended = ticks(&fields, 13) + ticks(&fields, 14);
+    cpu_seconds(pid) + ended + children.map(cpu_seconds).sum::<f64>()
+}
+
+/// The fields of `/proc/<pid>/stat` behind the name, which stands in brackets and may hold spaces.
+fn stat(pid: u32) -> Vec<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // the name, in brackets, may hold spaces: count from behind it
-    let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
-    let ticks = |index: usize| fields.get(index).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
-    (ticks(11) + ticks(12)) / TICKS
+    let behind = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    behind.split_whitespace().map(str::to_owned).collect()
+}
+
+fn ticks(fields: &[String], index: usize) -> f64 {
+    fields.get(index).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0) / TICKS
 }
 
 /// Resident memory of a process now, MiB.

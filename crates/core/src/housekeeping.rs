@@ -40,18 +40,18 @@ async fn delete(connection: &mut PgConnection, now: DateTime<Utc>) -> Result<boo
     let answered = now - TimeDelta::hours(idempotency::KEPT_HOURS);
     let statements = [
             (
-                "DELETE FROM outbox_archive WHERE seq IN
-                 (SELECT seq FROM outbox_archive WHERE published_at < $1 ORDER BY published_at LIMIT $2)",
+                "DELETE FROM outbox_archive WHERE ctid = ANY (ARRAY(
+                 SELECT ctid FROM outbox_archive WHERE published_at < $1 ORDER BY published_at LIMIT $2))",
                 old,
             ),
             (
-                "DELETE FROM inbox WHERE (consumer, fact_id) IN
-                 (SELECT consumer, fact_id FROM inbox WHERE handled_at < $1 ORDER BY handled_at LIMIT $2)",
+                "DELETE FROM inbox WHERE ctid = ANY (ARRAY(
+                 SELECT ctid FROM inbox WHERE handled_at < $1 ORDER BY handled_at LIMIT $2))",
                 old,
             ),
             (
-                "DELETE FROM idempotency WHERE (actor, request, key) IN
-                 (SELECT actor, request, key FROM idempotency WHERE created_at < $1 ORDER BY created_at LIMIT $2)",
+                "DELETE FROM idempotency WHERE ctid = ANY (ARRAY(
+                 SELECT ctid FROM idempotency WHERE created_at < $1 ORDER BY created_at LIMIT $2))",
                 answered,
             ),
         ];

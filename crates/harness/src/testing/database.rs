@@ -42,6 +42,11 @@ impl Database {
         &self.url
     }
 
+    /// The superuser's URL of the cluster's own database, for what concerns the cluster.
+    pub(super) fn admin_url(&self) -> &str {
+        &self.admin_url
+    }
+
     /// The owner's URL with `schema` as search path, as a role of that schema would see it.
     pub fn url_in(&self, schema: &str) -> String {
         format!("{}?options[search_path]={schema}", self.url)

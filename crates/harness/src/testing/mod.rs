@@ -14,6 +14,7 @@ mod role_process;
 mod servers;
 mod stack;
 mod stack_options;
+mod statements;
 mod template;
 
 pub use binary::lectern_binary;
@@ -25,3 +26,4 @@ pub use role_process::RoleProcess;
 pub use servers::{Nats, TestServers};
 pub use stack::{Ran, Stack};
 pub use stack_options::{StackOptions, limits};
+pub use statements::{Statement, Statements};

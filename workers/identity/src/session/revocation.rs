@@ -107,8 +107,8 @@ async fn tell_pending_claims(app: &App) -> anyhow::Result<()> {
     let now = app.now();
     let due = query!(
         r#"UPDATE identity.pending_claims SET due_at = $2
-           WHERE user_id IN (SELECT user_id FROM identity.pending_claims WHERE due_at <= $1
-                             ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED)
+           WHERE ctid = ANY (ARRAY(SELECT ctid FROM identity.pending_claims WHERE due_at <= $1
+                                   ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED))
            RETURNING user_id AS "user: UserId", uv"#,
         now,
         now + HANDLER_HAS,
@@ -131,8 +131,8 @@ pub async fn tell_pending(app: App) -> anyhow::Result<()> {
         // moved on before they are told, so that two processes do not tell the same; one that dies is made up for
         let due = query_scalar!(
             r#"UPDATE identity.pending_revocations SET due_at = $2
-               WHERE sid IN (SELECT sid FROM identity.pending_revocations WHERE due_at <= $1
-                             ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED)
+               WHERE ctid = ANY (ARRAY(SELECT ctid FROM identity.pending_revocations WHERE due_at <= $1
+                                       ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED))
                RETURNING sid AS "sid: AuthSessionId""#,
             now,
             now + HANDLER_HAS,

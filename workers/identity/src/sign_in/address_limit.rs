@@ -129,8 +129,8 @@ pub(crate) async fn forget(app: &App, now: DateTime<Utc>) -> Result<(), sqlx::Er
     // a minute later than needed, for processes whose clocks are behind
     let before = now - TimeDelta::minutes(1);
     sqlx::query!(
-        "DELETE FROM identity.address_attempts WHERE idle_at < $1 AND bucket IN (
-             SELECT bucket FROM identity.address_attempts WHERE idle_at < $1 ORDER BY idle_at LIMIT 1000)",
+        "DELETE FROM identity.address_attempts WHERE idle_at < $1 AND ctid = ANY (ARRAY(
+             SELECT ctid FROM identity.address_attempts WHERE idle_at < $1 ORDER BY idle_at LIMIT 1000))",
         before
     )
     .execute(app.pool())

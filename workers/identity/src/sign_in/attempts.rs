@@ -212,10 +212,10 @@ pub(crate) async fn clear(connection: &mut PgConnection, account: Account) -> Re
 pub(crate) async fn forget(app: &App, now: DateTime<Utc>) -> Result<u64, sqlx::Error> {
     let before = now - app.settings().lockout.max(TimeDelta::minutes(5));
     let forgotten = query!(
-        "DELETE FROM identity.sign_in_attempts WHERE account IN (
-             SELECT account FROM identity.sign_in_attempts
+        "DELETE FROM identity.sign_in_attempts WHERE ctid = ANY (ARRAY(
+             SELECT ctid FROM identity.sign_in_attempts
              WHERE touched_at < $1 AND (locked_until IS NULL OR locked_until <= $2)
-             ORDER BY touched_at LIMIT 1000)
+             ORDER BY touched_at LIMIT 1000))
          AND touched_at < $1",
         before,
         now

@@ -256,16 +256,16 @@ pub(crate) async fn signed_in(
 /// Forgets what is too old to tell anything.
 pub(crate) async fn forget(app: &App, now: DateTime<Utc>) -> Result<(), sqlx::Error> {
     query!(
-        "DELETE FROM identity.failing_addresses WHERE since < $1 AND address IN (
-             SELECT address FROM identity.failing_addresses WHERE since < $1 ORDER BY since LIMIT 1000)",
+        "DELETE FROM identity.failing_addresses WHERE since < $1 AND ctid = ANY (ARRAY(
+             SELECT ctid FROM identity.failing_addresses WHERE since < $1 ORDER BY since LIMIT 1000))",
         now - STUFFING_WINDOW
     )
     .execute(app.pool())
     .await?;
     query!(
-        "DELETE FROM identity.sign_in_places WHERE last_seen_at < $1 AND (user_id, place) IN (
-             SELECT user_id, place FROM identity.sign_in_places WHERE last_seen_at < $1
-             ORDER BY last_seen_at LIMIT 1000)",
+        "DELETE FROM identity.sign_in_places WHERE last_seen_at < $1 AND ctid = ANY (ARRAY(
+             SELECT ctid FROM identity.sign_in_places WHERE last_seen_at < $1
+             ORDER BY last_seen_at LIMIT 1000))",
         now - PLACES_KEPT
     )
     .execute(app.pool())

@@ -1,6 +1,7 @@
 //! One identity, or several, with a broker and a database of the test's own.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use async_nats::jetstream::kv;
@@ -28,12 +29,12 @@ pub struct World {
     pub bus: Bus,
     pub env: BTreeMap<String, String>,
     clock: Clock,
-    stop: CancellationToken,
+    stop: Mutex<CancellationToken>,
 }
 
 impl Drop for World {
     fn drop(&mut self) {
-        self.stop.cancel();
+        self.stop.lock().unwrap().cancel();
     }
 }
 
@@ -77,7 +78,7 @@ impl World {
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into();
         env.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        let world = World { nats, db, bus, env, clock, stop: CancellationToken::new() };
+        let world = World { nats, db, bus, env, clock, stop: Mutex::default() };
         world.make_bucket().await;
         for (name, subjects) in [("EVENTS", "evt.>"), ("AUDIT", "audit.>")] {
             let stream =
@@ -115,9 +116,23 @@ impl World {
         let process = Process {
             instance: self.clock.new_id().to_string(),
             health: Health::default(),
-            stop: self.stop.clone(),
+            stop: self.stop.lock().unwrap().clone(),
         };
         tokio::spawn(run(lectern_identity::service(), app, tokens, process));
+    }
+
+    /// Stops every identity of this world and waits until the database has seen the last of them.
+    pub async fn stops_identity(&self) {
+        std::mem::take(&mut *self.stop.lock().unwrap()).cancel();
+        let connected = "SELECT count(*) FROM pg_stat_activity
+                         WHERE datname = current_database() AND application_name = 'lectern/identity'";
+        for _ in 0..1200 {
+            if self.count(connected).await == 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("identity did not stop");
     }
 
     pub async fn is_ready(&self) {
