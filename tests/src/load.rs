@@ -83,7 +83,11 @@ where
 ///
 /// # Errors
 /// The first error of any operation.
-pub async fn paced<W: Operation>(mut workers: Vec<W>, per_second: f64, length: Duration) -> anyhow::Result<Figures> {
+pub async fn paced<W: Operation>(
+    mut workers: Vec<W>,
+    per_second: f64,
+    length: Duration,
+) -> anyhow::Result<Figures> {
     let begun = Instant::now();
     let count = workers.len();
     let pause = Duration::from_secs_f64(count as f64 / per_second);
@@ -146,7 +150,8 @@ impl HttpConnection {
         let mut connection = HttpConnection::open(base).await?;
         let host = &connection.host;
         connection.request =
-            format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {token}\r\n\r\n").into_bytes();
+            format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {token}\r\n\r\n")
+                .into_bytes();
         Ok(connection)
     }
 

@@ -39,22 +39,22 @@ async fn delete(connection: &mut PgConnection, now: DateTime<Utc>) -> Result<boo
     let old = now - TimeDelta::days(KEPT_DAYS);
     let answered = now - TimeDelta::hours(idempotency::KEPT_HOURS);
     let statements = [
-            (
-                "DELETE FROM outbox_archive WHERE ctid = ANY (ARRAY(
+        (
+            "DELETE FROM outbox_archive WHERE ctid = ANY (ARRAY(
                  SELECT ctid FROM outbox_archive WHERE published_at < $1 ORDER BY published_at LIMIT $2))",
-                old,
-            ),
-            (
-                "DELETE FROM inbox WHERE ctid = ANY (ARRAY(
+            old,
+        ),
+        (
+            "DELETE FROM inbox WHERE ctid = ANY (ARRAY(
                  SELECT ctid FROM inbox WHERE handled_at < $1 ORDER BY handled_at LIMIT $2))",
-                old,
-            ),
-            (
-                "DELETE FROM idempotency WHERE ctid = ANY (ARRAY(
+            old,
+        ),
+        (
+            "DELETE FROM idempotency WHERE ctid = ANY (ARRAY(
                  SELECT ctid FROM idempotency WHERE created_at < $1 ORDER BY created_at LIMIT $2))",
-                answered,
-            ),
-        ];
+            answered,
+        ),
+    ];
     let mut more = false;
     for (statement, before) in statements {
         let deleted = sqlx::query(statement).bind(before).bind(BATCH).execute(&mut *connection).await?;

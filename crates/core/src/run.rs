@@ -17,6 +17,8 @@ use crate::{drain, follow, probe, relay, timers};
 
 /// How long a stop waits for what is running.
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
+/// A sweep that failed runs again after this long, or after its own pace where that is shorter.
+const SWEEP_AGAIN: Duration = Duration::from_secs(5);
 /// How long a stop waits for the relay's last round; what is left is published by the next process.
 const RELAY_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -75,7 +77,9 @@ where
         let (app, stop) = (app.clone(), stop.clone());
         tasks.spawn(async move {
             loop {
+                let mut pause = sweep.every;
                 if let Err(error) = (sweep.handler)(app.clone()).await {
+                    pause = pause.min(SWEEP_AGAIN);
                     tracing::warn!(
                         sweep = sweep.name,
                         error = format!("{error:#}"),
@@ -83,7 +87,7 @@ where
                     );
                 }
                 tokio::select! {
-                    () = tokio::time::sleep(sweep.every) => {}
+                    () = tokio::time::sleep(pause) => {}
                     () = stop.cancelled() => return,
                 }
             }

@@ -59,4 +59,7 @@ pub(crate) fn start_at_zero() {
         metrics::counter!("user_suspicious_activity_total", "activity_type" => activity.name()).increment(0);
     }
     metrics::counter!("user_account_lockouts_total").increment(0);
+    for status in ["rotated", "grace", "reused", "expired", "refused"] {
+        metrics::counter!("user_refresh_total", "status" => status).increment(0);
+    }
 }

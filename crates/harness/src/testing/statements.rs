@@ -48,7 +48,8 @@ impl Database {
         for (setting, value) in settings {
             run(self.admin_url(), &format!("ALTER DATABASE {name} SET {setting} = '{value}'")).await?;
         }
-        let directory = self.value("SELECT current_setting('data_directory')").await?.context("a directory")?;
+        let directory =
+            self.value("SELECT current_setting('data_directory')").await?.context("a directory")?;
         let mut statements = Statements {
             database: name.to_owned(),
             // beside the cluster's directory, where the cluster was started with it

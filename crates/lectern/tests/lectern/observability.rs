@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use lectern_core::metrics::TABLE;
 
 /// What PromQL itself says; label names stand in braces or after `by`, which are cut out.
-const WORDS: [&str; 13] = [
+const WORDS: [&str; 14] = [
     "sum",
     "max",
     "min",
@@ -20,6 +20,7 @@ const WORDS: [&str; 13] = [
     "on",
     "avg",
     "count",
+    "vector",
 ];
 
 fn root() -> PathBuf {

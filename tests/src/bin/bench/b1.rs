@@ -156,4 +156,3 @@ impl Operation for Query {
         Ok(())
     }
 }
-

@@ -84,7 +84,10 @@ pub async fn b3(stack: &mut Stack, length: Duration) -> anyhow::Result<Vec<Row>>
             cpu_s_per_1000: Some(per(used.lectern)),
             rss_mib: Some(machine::peak_mib(stack.processes()[0].pid())),
             limit: Some(cores / per_hash),
-            note: format!("limit: {cores} cores ÷ {:.1} ms CPU of one hash; goal 0.9. {shares}", per_hash * 1000.0),
+            note: format!(
+                "limit: {cores} cores ÷ {:.1} ms CPU of one hash; goal 0.9. {shares}",
+                per_hash * 1000.0
+            ),
             figures: Some(ours),
             ..Row::default()
         },
@@ -140,7 +143,8 @@ fn cpu_per_hash(password: &str, length: Duration) -> anyhow::Result<f64> {
             }
             count
         };
-        let threads: Vec<_> = (0..available_parallelism().map_or(1, usize::from)).map(|_| scope.spawn(compare)).collect();
+        let threads: Vec<_> =
+            (0..available_parallelism().map_or(1, usize::from)).map(|_| scope.spawn(compare)).collect();
         threads.into_iter().map(|thread| thread.join().unwrap_or_default()).sum::<u32>()
     });
     Ok((machine::cpu_seconds(own) - used) / f64::from(count))
@@ -171,7 +175,8 @@ impl Operation for SignIn {
 
 impl Used {
     async fn now(stack: &mut Stack) -> anyhow::Result<Used> {
-        let postmaster = stack.database().value("SELECT split_part(pg_read_file('postmaster.pid'), chr(10), 1)").await?;
+        let postmaster =
+            stack.database().value("SELECT split_part(pg_read_file('postmaster.pid'), chr(10), 1)").await?;
         let postmaster = postmaster.context("a process id")?.parse()?;
         Ok(Used {
             lectern: stack.processes().iter().map(|process| machine::cpu_seconds(process.pid())).sum(),

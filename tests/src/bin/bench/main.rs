@@ -37,7 +37,11 @@ async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let wanted = |name: &str| arguments.name.as_deref().is_none_or(|asked| asked.eq_ignore_ascii_case(name));
     if !SCENARIOS.into_iter().any(wanted) {
-        anyhow::bail!("no scenario {:?}; there are {}", arguments.name.unwrap_or_default(), SCENARIOS.join(", "));
+        anyhow::bail!(
+            "no scenario {:?}; there are {}",
+            arguments.name.unwrap_or_default(),
+            SCENARIOS.join(", ")
+        );
     }
     let length = Duration::from_secs(arguments.seconds);
     let machine = machine::describe();

@@ -121,7 +121,8 @@ impl<'a> Round<'a> {
         self.ok(&IntrospectToken { token: admin.unwrap().to_owned(), token_type_hint: None }, admin).await;
         let erasure = "00000003-0000-7000-8008-000000000000".parse().expect("the third one's");
         self.ok(&GetErasure { id: erasure }, admin).await;
-        let entries = (1..=20).map(|n| format!("{n:08x}-0000-7000-8009-000000000001").parse().unwrap()).collect();
+        let entries =
+            (1..=20).map(|n| format!("{n:08x}-0000-7000-8009-000000000001").parse().unwrap()).collect();
         self.ok(&GetAuditPrivate { entry_ids: entries }, auditor).await;
         self.ok(&UnlockUser { id: user }, admin).await;
         self.ok(&RevokeUserSessions { id: user }, admin).await;
