@@ -8,6 +8,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
+use clap::Parser;
 use lectern_harness::checkout::{self, DevStatus};
 use lectern_harness::servers::PortLease;
 use serde_json::Value;
@@ -18,12 +19,19 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How often here; the files say 15 s and 30 s.
 const PACE: &str = "1s";
 
+/// Asks a Prometheus over the running stack what the alert rules and the dashboards ask.
+#[derive(Parser)]
+struct Arguments {
+    /// The program prometheus
+    prometheus: PathBuf,
+}
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let program = std::env::args_os().nth(1).context("which Prometheus? The first argument says it")?;
+    let arguments = Arguments::parse();
     let status = DevStatus::read()?;
     let room = tempfile::tempdir()?;
-    let prometheus = Prometheus::start(Path::new(&program), &status, room.path()).await?;
+    let prometheus = Prometheus::start(&arguments.prometheus, &status, room.path()).await?;
     let (rules, panels) = (prometheus.rules().await?, panels()?);
     let end = Instant::now() + PATIENCE;
     loop {
@@ -126,7 +134,9 @@ fn reads(expression: &str) -> Reads {
             '}' => in_selector = false,
             '(' => in_grouping = std::mem::take(&mut after_by),
             ')' => in_grouping = false,
-            'a'..='z' | 'A'..='Z' | '_' if in_selector || in_grouping => drop(labels.insert(word.to_owned())),
+            'a'..='z' | 'A'..='Z' | '_' if in_selector || in_grouping => {
+                labels.insert(word.to_owned());
+            }
             'a'..='z' | 'A'..='Z' | '_' => match word {
                 "by" | "without" | "on" | "ignoring" => after_by = true,
                 "and" | "or" | "unless" | "bool" | "offset" => {}
@@ -187,7 +197,7 @@ impl Prometheus {
             .stderr(log)
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("starting {}", PathBuf::from(program).display()))?;
+            .with_context(|| format!("starting {}", program.display()))?;
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build()?;
         let rules = rules.matches("- alert: ").count();
         Ok(Prometheus {

@@ -101,7 +101,7 @@ impl<'a> Round<'a> {
         let (admin, auditor) = (Some(admin.access_token.as_str()), Some(auditor.access_token.as_str()));
 
         // in the middle of everybody
-        let middle = (chrono::Utc::now() - chrono::TimeDelta::days(400)
+        let middle = (world.clock().now() - chrono::TimeDelta::days(400)
             + chrono::TimeDelta::minutes(i64::from(people) / 2 * 5))
         .timestamp_micros();
         let middle = Some(format!("{middle:016x}{}", "0".repeat(32)));
