@@ -7,6 +7,7 @@ mod host;
 mod idempotency;
 mod relay;
 mod relay_faults;
+mod sweeps;
 mod timers;
 mod timers_repair;
 mod tokens;
