@@ -56,17 +56,17 @@ async fn delete(connection: &mut PgConnection, now: DateTime<Utc>) -> Result<boo
         (
             "DELETE FROM idempotency WHERE ctid = ANY (ARRAY(
                  SELECT ctid FROM idempotency WHERE created_at < $1 ORDER BY created_at LIMIT $2))",
-             answered,
-         ),
-         (
-             // an entry's id says when it was written (RFC 9562, version 7: milliseconds in its first six bytes)
-             "DELETE FROM audit_private WHERE entry_id IN
-              (SELECT entry_id FROM audit_private WHERE user_id IS NULL AND entry_id <
-                  (lpad(to_hex((extract(epoch FROM $1::timestamptz) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid
-               ORDER BY entry_id LIMIT $2)",
-             now - TimeDelta::days(ABOUT_NOBODY_DAYS),
-         ),
-     ];
+            answered,
+        ),
+        (
+            // an entry's id says when it was written (RFC 9562, version 7: milliseconds in its first six bytes)
+            "DELETE FROM audit_private WHERE ctid = ANY (ARRAY(
+                 SELECT ctid FROM audit_private WHERE user_id IS NULL AND entry_id <
+                     (lpad(to_hex((extract(epoch FROM $1::timestamptz) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid
+                 ORDER BY entry_id LIMIT $2))",
+            now - TimeDelta::days(ABOUT_NOBODY_DAYS),
+        ),
+    ];
     let mut more = false;
     for (statement, before) in statements {
         let deleted = sqlx::query(statement).bind(before).bind(BATCH).execute(&mut *connection).await?;

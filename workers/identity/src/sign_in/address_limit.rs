@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use lectern_core::{Call, Tx};
-use lectern_subjects::id::UserId;
+use lectern_subjects::CommonRefusal;
 use lectern_subjects::id::UserId;
 use sqlx::PgConnection;
 
