@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use async_nats::jetstream::kv::{Entry, Operation};
+use async_nats::jetstream::kv::{Entry, Operation, Store, UpdateErrorKind};
 use futures_util::StreamExt;
 use lectern_subjects::id::{AuthSessionId, UserId};
 use lectern_subjects::identity::VoidReason;
@@ -28,6 +28,19 @@ pub fn session_key(sid: AuthSessionId) -> String {
 /// The key of a user's claims version.
 pub fn user_key(user: UserId) -> String {
     format!("usr.{user}")
+}
+
+/// Puts an entry into the bucket unless its key has one, which is as new or newer.
+///
+/// # Errors
+/// [`Error::Broker`].
+pub async fn put_once(bucket: &Store, key: String, value: Vec<u8>) -> Result<(), Error> {
+    match bucket.update(key, value.into(), 0).await {
+        Err(error) if error.kind() != UpdateErrorKind::WrongLastRevision => {
+            Err(Error::Broker(error.to_string()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The value under a user's key: tokens with an older `uv` are void.
@@ -159,20 +172,36 @@ impl Revocations {
 
     /// Takes an entry over; answers whether it was news.
     fn apply(&self, entry: &Entry) -> bool {
-        let until = Instant::now() + self.0.keep;
-        let mut known = self.0.known.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(sid) = entry.key.strip_prefix("sid.").and_then(|sid| sid.parse().ok()) {
+            let until = Instant::now() + self.0.keep;
+            let mut known = self.0.known.write().unwrap_or_else(PoisonError::into_inner);
             return known.ended.insert(sid, until).is_none();
         }
         if let Some(user) = entry.key.strip_prefix("usr.").and_then(|user| user.parse().ok()) {
             let uv = serde_json::from_slice::<UserVersion>(&entry.value).map_or(0, |version| version.uv);
-            let (newest, kept) = known.versions.entry(user).or_insert((0, until));
-            let news = uv > *newest;
-            (*newest, *kept) = (uv.max(*newest), until);
-            return news;
+            return self.goes_by(user, uv);
         }
         tracing::warn!(key = entry.key, "the bucket of revocations has an entry that is none");
         false
+    }
+
+    /// Goes by a version that a good token said before the watcher did: from then on an older token of that user is void
+    /// here, so that no process takes both (identity I8). The first version has none before it.
+    pub(crate) fn has_seen(&self, user: UserId, uv: i64) {
+        let news = |known: &Known| uv > 1 && known.versions.get(&user).is_none_or(|(newest, _)| uv > *newest);
+        if news(&self.0.known.read().unwrap_or_else(PoisonError::into_inner)) {
+            self.goes_by(user, uv);
+        }
+    }
+
+    /// Takes a user's version over; answers whether it was news.
+    fn goes_by(&self, user: UserId, uv: i64) -> bool {
+        let until = Instant::now() + self.0.keep;
+        let mut known = self.0.known.write().unwrap_or_else(PoisonError::into_inner);
+        let (newest, kept) = known.versions.entry(user).or_insert((0, until));
+        let news = uv > *newest;
+        (*newest, *kept) = (uv.max(*newest), until);
+        news
     }
 
     fn forget_old(&self) {

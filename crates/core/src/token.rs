@@ -94,6 +94,7 @@ impl TokenCheck {
         if self.revocations.is_stale() {
             self.ask_identity(caller, verified.uv).await?;
         }
+        self.revocations.has_seen(caller.user, verified.uv);
         Ok(caller.clone())
     }
 

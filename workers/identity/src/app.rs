@@ -13,6 +13,7 @@ use sqlx::pool::PoolConnection;
 use crate::gauges;
 use crate::mail::Post;
 use crate::password::{Hashing, NotHashed};
+use crate::session::lost_bucket::Told;
 use crate::settings::Settings;
 use crate::sign_in::attempts::Places;
 use crate::token::signing_keys::SigningKeys;
@@ -33,6 +34,7 @@ pub(crate) struct Own {
     pub places: Places,
     pub post: Option<Post>,
     pub keys: SigningKeys,
+    pub told: Told,
 }
 
 impl Own {
@@ -41,7 +43,7 @@ impl Own {
         let vault = Vault::open_with(env)?;
         let hashing = Hashing::new(settings.hash_pool, settings.argon2.clone(), &vault)?;
         let (places, keys, post) = (Places::default(), SigningKeys::default(), Post::of(&settings));
-        Ok(Own { settings, vault, hashing, places, post, keys })
+        Ok(Own { settings, vault, hashing, places, post, keys, told: Told::default() })
     }
 }
 
@@ -103,6 +105,10 @@ impl App {
         &self.own.keys
     }
 
+    pub(crate) fn told(&self) -> &Told {
+        &self.own.told
+    }
+
     /// Time left for a request.
     pub(crate) fn time_left(&self, call: &Call) -> Duration {
         call.time_left(self.now())
@@ -132,7 +138,11 @@ impl App {
     }
 
     fn may_ask_again(&self, call: &Call, attempt: u32, error: &Error) -> bool {
-        attempt < 3 && error.is_transient() && !self.time_left(call).is_zero()
+        let may = attempt < 3 && error.is_transient() && !self.time_left(call).is_zero();
+        if may {
+            tracing::warn!(event = "database_error_retry", attempt, %error, "the database is asked again");
+        }
+        may
     }
 }
 

@@ -113,6 +113,7 @@ pub fn service() -> Service<App> {
         .sweep("mail", mail::PACE, mail::deliver)
         .sweep("promised_links", password::forgot::PACE, password::forgot::keep_promises)
         .sweep("pending_revocations", TELL_PACE, session::revocation::tell_pending)
+        .sweep("lost_bucket", session::lost_bucket::PACE, session::lost_bucket::mend)
         .sweep("erasures", erasure::PACE, erasure::sweep)
         .sweep("mass_revocations", staff::mass_revocation::PACE, staff::mass_revocation::resume)
         .sweep("tidy", tidy::PACE, tidy::tidy)

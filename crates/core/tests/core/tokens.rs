@@ -252,6 +252,27 @@ async fn a_revocation_reaches_every_watcher_and_a_stale_watcher_is_not_believed(
 }
 
 #[tokio::test]
+async fn identity_i8_a_process_that_took_a_newer_token_takes_no_older_one_though_nobody_told_it() {
+    let _faults = no_faults().await;
+    let world = World::new(&["identity"]).await;
+    let key = Key::new("k1");
+    let identity = identity(&world, &key).await;
+    let (tokens, _stop) = check(&world).await;
+    let (old, other) = (claims(Role::Admin), Claims { sub: Uuid::from_u128(9).into(), ..claims(Role::User) });
+    let new = Claims { uv: 2, ..claims(Role::User) };
+    for token in [&old, &other, &new] {
+        tokens.check(&key.sign(token)).await.expect("good so far");
+    }
+    let refused = tokens.check(&key.sign(&old)).await;
+    let stale = json!({ "reason": "stale_claims" });
+    assert!(is_refused(&refused, IdentityRefusal::TokenRevoked, &stale), "{refused:?}");
+    for token in [&other, &new] {
+        tokens.check(&key.sign(token)).await.expect("still good");
+    }
+    identity.stop().await;
+}
+
+#[tokio::test]
 async fn identity_i15_unknown_key_ids_are_401_and_cost_identity_one_question_in_ten_seconds() {
     let _faults = no_faults().await;
     let world = World::new(&["identity"]).await;

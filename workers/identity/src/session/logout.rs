@@ -27,7 +27,7 @@ pub async fn logout(app: App, call: Call, req: Logout) -> Outcome<Logout> {
         untold.push(caller.sid);
     }
     revocation::tell(&app, &untold).await?;
-    tracing::info!(user = %caller.user, sessions = ended.len(), "signed out");
+    tracing::info!(event = "user_logout", user_id = %caller.user, sessions = ended.len(), "signed out");
     Ok(message)
 }
 

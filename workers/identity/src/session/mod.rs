@@ -5,6 +5,7 @@ pub(crate) mod device;
 pub(crate) mod list;
 pub(crate) mod login_history;
 pub(crate) mod logout;
+pub(crate) mod lost_bucket;
 pub(crate) mod refresh;
 pub(crate) mod revocation;
 pub(crate) mod revoke;

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use lectern_subjects::identity::{GetMe, Logout};
+use lectern_core::revocation::{BUCKET, Revocations, user_key};
+use lectern_core::token::{TokenCheck, TokenFault};
+use lectern_subjects::Role;
+use lectern_subjects::identity::{GetMe, Logout, SetRole, TokenPair};
 
 use crate::world::{World, sid};
 
@@ -90,4 +93,66 @@ async fn p3_a_sign_out_that_the_bucket_did_not_take_is_503_and_told_later() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     panic!("the revocation was never told");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i177_a_bucket_that_was_lost_and_made_anew_is_told_again_what_is_void() {
+    let world = World::start().await;
+    world.staff("admin@example.org", Role::Admin).await;
+    let admin = world.logs_in("admin@example.org").await;
+    let user = world.registers("a@example.org").await.id;
+    let (ended, lives) = (world.logs_in("a@example.org").await, world.logs_in("a@example.org").await);
+    world.ok(&Logout { all: false }, Some(&ended.access_token)).await;
+    world
+        .ok(&SetRole { id: user, role: Some(Role::Moderator), roles: None }, Some(&admin.access_token))
+        .await;
+    // longer ago than any access token lives
+    let forgotten = world.logs_in("admin@example.org").await;
+    world.ok(&Logout { all: false }, Some(&forgotten.access_token)).await;
+    let long_ago = format!(
+        "UPDATE identity.auth_sessions SET revoked_at = now() - interval '31 minutes' WHERE sid = '{}'",
+        sid(&forgotten)
+    );
+    world.db.execute(&long_ago).await.unwrap();
+
+    world.delete_bucket().await;
+    world.make_bucket().await;
+    let version = async || {
+        let bucket = world.bus.bucket(BUCKET).await.expect("the bucket");
+        bucket
+            .get(user_key(user))
+            .await
+            .expect("read")
+            .map(|value| String::from_utf8_lossy(&value).into_owned())
+    };
+    for _ in 0..400 {
+        if world.is_told(sid(&ended)).await && version().await.is_some() {
+            assert_eq!(version().await.as_deref(), Some("{\"uv\":2}"));
+            assert!(!world.is_told(sid(&lives)).await && !world.is_told(sid(&forgotten)).await);
+            let pair = world.refreshes(&lives).await.expect("it lives on");
+            world.ok(&GetMe {}, Some(&pair.access_token)).await;
+            // a process that knows nothing but this bucket refuses what was refused before
+            return knows_only_the_bucket(&world, &ended, &lives, &pair).await;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("the new bucket was told nothing");
+}
+
+/// Checks tokens as a gateway does that has just been started.
+async fn knows_only_the_bucket(world: &World, ended: &TokenPair, stale: &TokenPair, good: &TokenPair) {
+    let revocations = Revocations::new(Duration::from_secs(1800));
+    let stop = tokio_util::sync::CancellationToken::new();
+    let watching = tokio::spawn(revocations.clone().watch(world.bus.clone(), stop.clone()));
+    while revocations.is_stale() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let check = TokenCheck::new(world.bus.clone(), world.clock().clone(), revocations);
+    assert!(check.check(&good.access_token).await.is_ok());
+    for token in [&ended.access_token, &stale.access_token] {
+        let refused = check.check(token).await;
+        assert!(matches!(refused, Err(TokenFault::Refused(_))), "{refused:?}");
+    }
+    stop.cancel();
+    watching.await.expect("it ends");
 }
