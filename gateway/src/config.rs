@@ -1,6 +1,7 @@
 //! What the gateway is told from outside.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use lectern_core::Env;
@@ -18,7 +19,14 @@ pub const LIMITS: Setting = Setting {
     name: "GATEWAY_LIMITS",
     default: Some("seed"),
     secret: false,
-    help: "rate limits: seed (60/min per anonymous address, 600/min per token), relaxed or load (none)",
+    help: "rate limits: seed (RATE_LIMIT_PER_MINUTE per anonymous address, 600/min per token), relaxed or load (none)",
+};
+/// Seed 001's name for the first of them.
+pub const RATE_LIMIT: Setting = Setting {
+    name: "RATE_LIMIT_PER_MINUTE",
+    default: Some("60"),
+    secret: false,
+    help: "requests a minute of an anonymous address where GATEWAY_LIMITS=seed, 1 to 100000",
 };
 /// Where files are kept.
 pub const MEDIA_ROOT: Setting = Setting {
@@ -43,14 +51,15 @@ pub const TRUSTED_PROXIES: Setting = Setting {
 };
 
 /// All settings of the gateway.
-pub const SETTINGS: &[Setting] = &[HTTP_ADDR, LIMITS, MEDIA_ROOT, MEDIA_SIGNING_KEYS, TRUSTED_PROXIES];
+pub const SETTINGS: &[Setting] =
+    &[HTTP_ADDR, LIMITS, RATE_LIMIT, MEDIA_ROOT, MEDIA_SIGNING_KEYS, TRUSTED_PROXIES];
 
 /// How many requests a client may send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LimitProfile {
     /// No limits per address or token: a demo runs from one address.
     Relaxed,
-    /// Seed 001's: 60/min per anonymous address, 600/min per token.
+    /// Seed 001's: 60/min per anonymous address unless told otherwise, 600/min per token.
     Seed,
     /// As relaxed; for benchmarks.
     Load,
@@ -74,6 +83,8 @@ pub(crate) struct Config {
     pub http_addr: String,
     pub issuer: String,
     pub limits: LimitProfile,
+    /// Requests a minute of an anonymous address.
+    pub per_address: NonZeroU32,
     pub media_root: PathBuf,
     pub media_keys: Option<String>,
     pub trusted_proxies: Vec<IpAddr>,
@@ -95,9 +106,18 @@ impl Config {
             http_addr: env.require(&HTTP_ADDR)?.to_owned(),
             issuer: lectern_core::jwt::issuer(env)?,
             limits: env.parse(&LIMITS)?,
+            per_address: per_address(env)?,
             media_root: env.parse(&MEDIA_ROOT)?,
             media_keys: env.get(&MEDIA_SIGNING_KEYS).map(str::to_owned),
             trusted_proxies,
         })
+    }
+}
+
+fn per_address(env: &Env) -> Result<NonZeroU32, ConfigError> {
+    let rate: NonZeroU32 = env.parse(&RATE_LIMIT)?;
+    match rate.get() {
+        ..=100_000 => Ok(rate),
+        _ => Err(ConfigError::new(RATE_LIMIT.name, format!("{rate}; {}", RATE_LIMIT.help))),
     }
 }

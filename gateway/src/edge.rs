@@ -19,7 +19,7 @@ use lectern_core::token::TokenFault;
 use lectern_subjects::identity::IdentityRefusal;
 use lectern_subjects::{Access, Code, CommonRefusal, Effect, Problem, Refusal, RequestInfo};
 use serde_json::{Map, Value, json};
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use crate::client_address::client_address;
 use crate::input::{BadInput, FORM};
@@ -32,6 +32,8 @@ pub(crate) const BODY_LIMIT: usize = 64 * 1024;
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The paths of the seeds were old on the day of our first: 2026-11-20, as RFC 9745 writes a date.
 const DEPRECATED_SINCE: &str = "@1795132800";
+/// Target of the lines of [`noted`]: `LOG_LEVEL=info,lectern_gateway::access=off` leaves them out.
+const ACCESS: &str = "lectern_gateway::access";
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -70,16 +72,12 @@ pub(crate) async fn answer(
 ) -> Response<Body> {
     let (mut parts, body) = request.into_parts();
     let started = Instant::now();
-    let span = span(bound.route.method, bound.route.path, &parts.headers);
-    let (mut response, request_id) = async {
-        let request_id = request_id(&gateway, &parts.headers);
-        lectern_core::telemetry::identify(&request_id, None);
+    let (span, request_id) = begin(&gateway, bound.route.method, bound.route.path, &mut parts.headers);
+    let answered = async {
         let answered = forward(&gateway, &bound, &mut parts, body, request_id.clone()).await;
-        let response = answered.unwrap_or_else(|refused| refusal(&gateway, &parts, refused));
-        (response, request_id)
-    }
-    .instrument(span)
-    .await;
+        answered.unwrap_or_else(|refused| refusal(&gateway, &parts, refused))
+    };
+    let mut response = noted(span, answered).await;
     finish(response.headers_mut(), &request_id);
     if let Standing::Alias(successor) = bound.route.standing {
         deprecate(response.headers_mut(), successor);
@@ -164,6 +162,9 @@ pub(crate) async fn admit(
             .limits
             .take_address(client_address(&gateway.config.trusted_proxies, parts))
             .map_err(limited)?,
+    }
+    if let Ok(Some(caller)) = &caller {
+        Span::current().record("user_id", tracing::field::display(caller.user));
     }
     let caller = caller.map_err(|fault| match fault {
         TokenFault::Refused(refused) => {
@@ -352,13 +353,39 @@ pub(crate) fn refusal(gateway: &Gateway, parts: &Parts, refused: Refused) -> Res
     )
 }
 
-/// The span of one request; it goes on with the client's trace when there is one.
-pub(crate) fn span(method: &str, route: &str, headers: &HeaderMap) -> tracing::Span {
+/// The span of one request, which goes on with the client's trace when there is one, and its id: the client's or a new
+/// one, which stands in the headers from now on.
+pub(crate) fn begin(
+    gateway: &Gateway,
+    method: &str,
+    route: &str,
+    headers: &mut HeaderMap,
+) -> (Span, Arc<str>) {
+    let request_id = request_id(gateway, headers);
+    if let Ok(value) = HeaderValue::from_str(&request_id) {
+        headers.insert(REQUEST_ID, value);
+    }
     let traceparent = headers.get("traceparent").and_then(|value| value.to_str().ok());
-    lectern_core::telemetry::server_span(method, route, traceparent)
+    let span = lectern_core::telemetry::server_span(method, route, traceparent);
+    span.in_scope(|| lectern_core::telemetry::identify(&request_id, None));
+    (span, request_id)
 }
 
-/// The client's id for the logs, or a new one.
+/// Answers within the span, and notes it in the log (I-154): method, route, status and ids are the span's.
+pub(crate) async fn noted(span: Span, answering: impl Future<Output = Response<Body>>) -> Response<Body> {
+    let started = Instant::now();
+    async {
+        let response = answering.await;
+        let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Span::current().record("status", response.status().as_u16());
+        tracing::info!(target: ACCESS, event = "http_request", ms, "answered");
+        response
+    }
+    .instrument(span)
+    .await
+}
+
+/// The id of a request for the logs.
 pub(crate) fn request_id(gateway: &Gateway, headers: &HeaderMap) -> Arc<str> {
     match headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()) {
         Some(id) if (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()) => id.into(),
@@ -390,7 +417,7 @@ pub(crate) async fn no_route(
     uri: OriginalUri,
     headers: HeaderMap,
 ) -> Response<Body> {
-    edge_problem(&gateway, CommonRefusal::RouteNotFound, uri.path(), &headers)
+    edge_problem(&gateway, CommonRefusal::RouteNotFound, uri.path(), headers).await
 }
 
 /// The path exists, the method does not; axum adds `Allow`.
@@ -399,18 +426,19 @@ pub(crate) async fn no_method(
     uri: OriginalUri,
     headers: HeaderMap,
 ) -> Response<Body> {
-    edge_problem(&gateway, CommonRefusal::MethodNotAllowed, uri.path(), &headers)
+    edge_problem(&gateway, CommonRefusal::MethodNotAllowed, uri.path(), headers).await
 }
 
-fn edge_problem(
+async fn edge_problem(
     gateway: &Gateway,
     refusal: CommonRefusal,
     path: &str,
-    headers: &HeaderMap,
+    mut headers: HeaderMap,
 ) -> Response<Body> {
-    let mut response = span("any", "none", headers)
-        .in_scope(|| problem::response(refusal.code(), None, None, path, gateway.clock.now()));
-    finish(response.headers_mut(), &request_id(gateway, headers));
+    let (span, request_id) = begin(gateway, "any", "none", &mut headers);
+    let answered = async { problem::response(refusal.code(), None, None, path, gateway.clock.now()) };
+    let mut response = noted(span, answered).await;
+    finish(response.headers_mut(), &request_id);
     metrics::counter!("http_requests_total", "method" => "any", "endpoint" => "none", "service" => "gateway", "status" => refusal.code().status.to_string()).increment(1);
     response
 }

@@ -68,7 +68,7 @@ impl Gateway {
         health: Health,
     ) -> anyhow::Result<Gateway> {
         let config = Config::from(env)?;
-        let limits = Limits::new(config.limits);
+        let limits = Limits::new(config.limits, config.per_address);
         std::fs::create_dir_all(&config.media_root)
             .with_context(|| format!("MEDIA_ROOT: {} can't be made", config.media_root.display()))?;
         let store = Arc::new(LocalFileSystem::new_with_prefix(&config.media_root).context("MEDIA_ROOT")?);

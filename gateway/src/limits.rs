@@ -9,8 +9,6 @@ use governor::{Quota, RateLimiter};
 
 use crate::config::LimitProfile;
 
-/// Requests a minute of an anonymous address (seed 001, I-084).
-const PER_ADDRESS: NonZeroU32 = NonZeroU32::new(60).expect("not zero");
 /// Requests a minute of a token (architecture §13).
 const PER_TOKEN: NonZeroU32 = NonZeroU32::new(600).expect("not zero");
 /// Keys kept before old ones are dropped: memory stays bounded under a flood of addresses.
@@ -28,9 +26,10 @@ struct Buckets {
 }
 
 impl Limits {
-    pub fn new(profile: LimitProfile) -> Limits {
+    /// `per_address`: requests a minute of an anonymous address (seed 001, I-084).
+    pub fn new(profile: LimitProfile, per_address: NonZeroU32) -> Limits {
         Limits((profile == LimitProfile::Seed).then(|| Buckets {
-            addresses: RateLimiter::keyed(Quota::per_minute(PER_ADDRESS)),
+            addresses: RateLimiter::keyed(Quota::per_minute(per_address)),
             tokens: RateLimiter::keyed(Quota::per_minute(PER_TOKEN)),
             clock: DefaultClock::default(),
         }))

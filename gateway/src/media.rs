@@ -13,7 +13,6 @@ use lectern_subjects::content::ContentRefusal;
 use lectern_subjects::{Code, CommonRefusal, Refusal};
 use object_store::path::Path as ObjectPath;
 use object_store::{GetOptions, GetRange, ObjectStoreExt};
-use tracing::Instrument;
 
 use crate::edge::{self, Refused};
 use crate::range::{self, Asked};
@@ -25,16 +24,16 @@ pub(crate) async fn serve(
     Path((asset, file)): Path<(String, String)>,
     request: Request,
 ) -> Response<Body> {
-    let (parts, _no_body) = request.into_parts();
-    let span = edge::span("GET", "/media/{asset}/{file}", &parts.headers);
+    let (mut parts, _no_body) = request.into_parts();
+    let (span, request_id) = edge::begin(&gateway, "GET", "/media/{asset}/{file}", &mut parts.headers);
     let answered = async {
         let answered = read(&gateway, &parts, &asset, &file).await;
         answered.unwrap_or_else(|refused| edge::refusal(&gateway, &parts, refused))
     };
-    let mut response = answered.instrument(span).await;
+    let mut response = edge::noted(span, answered).await;
     let status = response.status().as_u16().to_string();
     metrics::counter!("media_requests_total", "status" => status).increment(1);
-    edge::finish(response.headers_mut(), &edge::request_id(&gateway, &parts.headers));
+    edge::finish(response.headers_mut(), &request_id);
     response
 }
 

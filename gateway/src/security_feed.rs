@@ -37,6 +37,7 @@ const TOLD: [&str; 13] = [
     "security.suspicious",
     "keys.rotated",
 ];
+const PATH: &str = "/api/v1/admin/security/stream";
 const STREAM: &str = "EVENTS";
 const FILTER: &str = "evt.identity.v1.>";
 /// Onlookers at once; each is a request to the broker for each fact.
@@ -46,10 +47,13 @@ const ALIVE: Duration = Duration::from_secs(10);
 
 /// Answers GET.
 pub(crate) async fn serve(State(gateway): State<Arc<Gateway>>, request: Request) -> Response<Body> {
-    let (parts, _no_body) = request.into_parts();
-    let request_id = edge::request_id(&gateway, &parts.headers);
-    let opened = open(&gateway, &parts, request_id.clone()).await;
-    let mut response = opened.unwrap_or_else(|refused| edge::refusal(&gateway, &parts, refused));
+    let (mut parts, _no_body) = request.into_parts();
+    let (span, request_id) = edge::begin(&gateway, "GET", PATH, &mut parts.headers);
+    let opened = async {
+        let opened = open(&gateway, &parts, request_id.clone()).await;
+        opened.unwrap_or_else(|refused| edge::refusal(&gateway, &parts, refused))
+    };
+    let mut response = edge::noted(span, opened).await;
     edge::finish(response.headers_mut(), &request_id);
     response
 }

@@ -67,8 +67,8 @@ pub(crate) async fn options() -> Response<Body> {
 
 /// `POST /api/v1/uploads`: the tus creation, with `Upload-Length` and `Upload-Metadata: filename <base64>`.
 pub(crate) async fn create(State(gateway): State<Arc<Gateway>>, request: Request) -> Response<Body> {
-    let (parts, _no_body) = request.into_parts();
-    let span = edge::span("POST", "/api/v1/uploads", &parts.headers);
+    let (mut parts, _no_body) = request.into_parts();
+    let (span, _id) = edge::begin(&gateway, "POST", "/api/v1/uploads", &mut parts.headers);
     let created = async {
         let created = begin(&gateway, &parts).await;
         answer(&gateway, &parts, created, |upload| {
@@ -79,7 +79,7 @@ pub(crate) async fn create(State(gateway): State<Arc<Gateway>>, request: Request
             place(response, upload)
         })
     };
-    created.instrument(span).await
+    edge::noted(span, created).await
 }
 
 async fn begin(gateway: &Gateway, parts: &Parts) -> Result<Upload, Stop> {
@@ -101,13 +101,13 @@ pub(crate) async fn head(
     Path(id): Path<String>,
     request: Request,
 ) -> Response<Body> {
-    let (parts, _no_body) = request.into_parts();
-    let span = edge::span("HEAD", "/api/v1/uploads/{id}", &parts.headers);
+    let (mut parts, _no_body) = request.into_parts();
+    let (span, _id) = edge::begin(&gateway, "HEAD", "/api/v1/uploads/{id}", &mut parts.headers);
     let found = async {
         let found = look(&gateway, &parts, &id).await;
         answer(&gateway, &parts, found, |upload| place(empty(StatusCode::OK), upload))
     };
-    found.instrument(span).await
+    edge::noted(span, found).await
 }
 
 async fn look(gateway: &Gateway, parts: &Parts, id: &str) -> Result<Upload, Stop> {
@@ -123,8 +123,8 @@ pub(crate) async fn patch(
     Path(id): Path<String>,
     request: Request,
 ) -> Response<Body> {
-    let (parts, body) = request.into_parts();
-    let span = edge::span("PATCH", "/api/v1/uploads/{id}", &parts.headers);
+    let (mut parts, body) = request.into_parts();
+    let (span, _id) = edge::begin(&gateway, "PATCH", "/api/v1/uploads/{id}", &mut parts.headers);
     let (work_gateway, work_parts) = (gateway.clone(), parts.clone());
     let patched = async {
         let work = async move { append(&work_gateway, &work_parts, &id, body).await };
@@ -132,7 +132,7 @@ pub(crate) async fn patch(
         let advanced = advanced.unwrap_or_else(|_| Err(CommonRefusal::Internal.into()));
         answer(&gateway, &parts, advanced, |upload| place(empty(StatusCode::NO_CONTENT), upload))
     };
-    patched.instrument(span).await
+    edge::noted(span, patched).await
 }
 
 async fn append(gateway: &Gateway, parts: &Parts, id: &str, body: Body) -> Result<Upload, Stop> {

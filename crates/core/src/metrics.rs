@@ -92,7 +92,12 @@ pub const TABLE: &[Metric] = &[
     row("user_password_hash_queue_depth", Gauge, "password hashes waiting or computed", &[]),
     row("user_password_hash_duration_seconds", SECONDS, "time of one password hash", &[]),
     row("user_token_verification_duration_seconds", CHECK_SECONDS, "time of a token's first check", &[]),
-    row("user_active_sessions", Gauge, "auth sessions of users that are not ended, of all processes", &[]),
+    row(
+        "user_active_sessions",
+        Gauge,
+        "auth sessions of users that were signed in or refreshed within an hour, of all processes",
+        &[],
+    ),
     row("user_database_connections", Gauge, "connections of this process's identity pool", &[]),
     row("users_total", Gauge, "accounts that are not deleted, of all processes", &[]),
     row("active_users_total", Gauge, "accounts that may sign in, of all processes", &[]),

@@ -1,6 +1,7 @@
 //! Logs and traces: one trace from the HTTP request through every hop, one JSON line per event, no secret in either.
 //!
-//! Spans stand at the edges only (HTTP request, message in); everything else is a log line inside one of them.
+//! Spans stand at the edges only (HTTP request, message in), and around the steps of a sign-in that seed 001 names;
+//! everything else is a log line inside one of them.
 
 mod format;
 pub mod mask;
@@ -24,14 +25,14 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
 use crate::clock::Clock;
-use crate::config::{ConfigError, ENVIRONMENT, Env, Setting};
+use crate::config::{ConfigError, ENVIRONMENT, Env, Environment, Setting};
 
 /// What is logged.
 pub const LOG_LEVEL: Setting = Setting {
     name: "LOG_LEVEL",
-    default: Some("info,async_nats=warn"),
+    default: None,
     secret: false,
-    help: "error, warn, info, debug or trace; per module as in info,async_nats=warn",
+    help: "error, warn, info, debug or trace; per module as in info,async_nats=warn; absent: by ENVIRONMENT debug (development), info (test, staging), warn (production)",
 };
 /// How it is logged.
 pub const LOG_FORMAT: Setting = Setting {
@@ -74,10 +75,7 @@ impl Drop for Guard {
 /// # Errors
 /// A setting that can't be read. Starting twice is an error, too.
 pub fn init(env: &Env) -> Result<Guard, ConfigError> {
-    let text = env.require(&LOG_LEVEL)?.to_ascii_lowercase();
-    let levels: Targets = text
-        .parse()
-        .map_err(|_| ConfigError::new(LOG_LEVEL.name, format!("{text:?}; {}", LOG_LEVEL.help)))?;
+    let levels = levels(env)?;
     let json = match env.require(&LOG_FORMAT)? {
         "json" => true,
         "text" => false,
@@ -106,6 +104,19 @@ pub fn init(env: &Env) -> Result<Guard, ConfigError> {
         .try_init()
         .map_err(|e| ConfigError::new(LOG_FORMAT.name, e.to_string()))?;
     Ok(Guard(provider))
+}
+
+/// What is shown: as LOG_LEVEL says, else as seed 001 has it for each environment (I-147). What others' libraries debug is
+/// their own affair.
+fn levels(env: &Env) -> Result<Targets, ConfigError> {
+    let text = match (env.get(&LOG_LEVEL), env.environment()?) {
+        (Some(text), _) => text,
+        (None, Environment::Development) => "info,async_nats=warn,lectern=debug",
+        (None, Environment::Test | Environment::Staging) => "info,async_nats=warn",
+        (None, Environment::Production) => "warn",
+    };
+    let levels = text.to_ascii_lowercase().parse();
+    levels.map_err(|_| ConfigError::new(LOG_LEVEL.name, format!("{text:?}; {}", LOG_LEVEL.help)))
 }
 
 /// Our own spans are always there: they carry the trace, whatever is logged.
@@ -260,6 +271,40 @@ mod tests {
         ] {
             assert!(parse(bad).is_none(), "{bad}");
         }
+    }
+
+    fn shows(pairs: &[(&str, &str)], target: &str, level: tracing::Level) -> bool {
+        let env = Env::of(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        levels(&env).unwrap().would_enable(target, &level)
+    }
+
+    #[test]
+    fn i147_without_a_level_the_environment_decides_as_seed_001_has_it() {
+        use tracing::Level;
+        for (environment, least) in [
+            ("development", Level::DEBUG),
+            ("test", Level::INFO),
+            ("staging", Level::INFO),
+            ("production", Level::WARN),
+        ] {
+            for level in [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE] {
+                let shown = shows(&[("ENVIRONMENT", environment)], "lectern_identity::sign_in", level);
+                assert_eq!(shown, level <= least, "{level} in {environment}");
+            }
+            assert!(!shows(&[("ENVIRONMENT", environment)], "hyper::client", Level::DEBUG), "{environment}");
+        }
+    }
+
+    #[test]
+    fn i163_a_level_that_is_set_rules_in_any_case_and_nonsense_names_the_variable() {
+        use tracing::Level;
+        let set = |level| [("ENVIRONMENT", "production"), ("LOG_LEVEL", level)];
+        for written in ["INFO", "info"] {
+            assert!(shows(&set(written), "lectern_core", Level::INFO), "{written}");
+            assert!(!shows(&set(written), "lectern_core", Level::DEBUG), "{written}");
+        }
+        let nonsense = Env::of([("LOG_LEVEL".to_owned(), "loud and clear".to_owned())]);
+        assert_eq!(levels(&nonsense).map_err(|error| error.name).err().as_deref(), Some("LOG_LEVEL"));
     }
 
     #[test]

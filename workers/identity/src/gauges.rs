@@ -12,6 +12,10 @@ use crate::sign_in::suspicion::Activity;
 /// How often.
 pub(crate) const PACE: Duration = Duration::from_secs(15);
 
+/// A session that was signed in or refreshed so recently is an active one: the hour of seed 001 (identity spec C7). A client
+/// that is in use refreshes more often than that.
+const ACTIVE: TimeDelta = TimeDelta::hours(1);
+
 /// Sets the gauges. Every process shows the same accounts and sessions (take the maximum, not the sum); one of them at a
 /// time counts, the others read what it found. The pool is each process's own (take the sum).
 pub async fn gauges(app: App) -> anyhow::Result<()> {
@@ -23,11 +27,13 @@ pub async fn gauges(app: App) -> anyhow::Result<()> {
              users = (SELECT count(*) FROM identity.users WHERE status <> 'deleted'),
              active_users = (SELECT count(*) FROM identity.users WHERE is_active),
              active_sessions = (SELECT count(*) FROM identity.auth_sessions
-                                WHERE kind = 'user' AND revoked_at IS NULL AND expires_at_idle > $1)
+                                WHERE kind = 'user' AND revoked_at IS NULL AND expires_at_idle > $1
+                                  AND last_seen_at > $3)
          FROM (SELECT only_row FROM identity.counts WHERE counted_at <= $2 FOR UPDATE SKIP LOCKED) due
          WHERE c.only_row = due.only_row",
         now,
-        now - TimeDelta::from_std(PACE)? / 2
+        now - TimeDelta::from_std(PACE)? / 2,
+        now - ACTIVE
     )
     .execute(app.pool())
     .await?;
@@ -54,6 +60,9 @@ pub(crate) fn start_at_zero() {
     }
     for status in ["success", "failed", "expired"] {
         metrics::counter!("user_email_verification_total", "status" => status).increment(0);
+    }
+    for status in ["requested", "success", "failed", "expired"] {
+        metrics::counter!("user_password_reset_total", "status" => status).increment(0);
     }
     for activity in Activity::ALL {
         metrics::counter!("user_suspicious_activity_total", "activity_type" => activity.name()).increment(0);

@@ -24,7 +24,7 @@ pub async fn email_confirm(app: App, call: Call, req: ConfirmEmail) -> Outcome<C
     }
     let user = change(&mut tx, &app, caller, &proof.address.ok_or(IdentityRefusal::CodeInvalid)?).await?;
     let user = tx.commit(user).await?;
-    tracing::info!(user = %caller, "the e-mail address was changed");
+    tracing::info!(event = "user_email_changed", user_id = %caller, "the e-mail address was changed");
     Ok(user)
 }
 

@@ -21,14 +21,19 @@ pub async fn me_update(app: App, call: Call, req: UpdateMe) -> Outcome<UpdateMe>
         account::show_full(&mut tx, app.vault(), caller).await?.ok_or(IdentityRefusal::UserNotFound)?;
     call.expect_version(account.user.version)?;
     let updated_fields = apply(&mut account, req);
-    if !updated_fields.is_empty() {
+    let changes = !updated_fields.is_empty();
+    if changes {
         account.user.version = account::save(&mut tx, app.vault(), &account).await?;
         tx.audit("user.updated", Some(caller), json!({ "updated_fields": updated_fields })).await?;
         let updated_fields = updated_fields.into_iter().map(str::to_owned).collect();
         let fact = UserUpdated { user_id: caller, updated_fields, updated_at: tx.now() };
         tx.announce(&fact, account.user.version).await?;
     }
-    Ok(tx.commit(account.user).await?)
+    let user = tx.commit(account.user).await?;
+    if changes {
+        tracing::info!(event = "user_updated", user_id = %caller, "an account was changed by its user");
+    }
+    Ok(user)
 }
 
 /// Makes the changes; answers the names of the fields that differ now.

@@ -47,7 +47,7 @@ async fn sign_up(app: &App, call: &Call, req: &Register) -> Result<User, Fault> 
     tx.audit("user.created", Some(user.id), json!({ "by": "sign_up", "role": user.role })).await?;
     verification::send(&mut tx, app, user.id, &user.email).await?;
     let user = tx.commit(user).await?;
-    tracing::info!(user = %user.id, "signed up");
+    tracing::info!(event = "user_created", user_id = %user.id, "signed up");
     Ok(user)
 }
 

@@ -18,6 +18,6 @@ pub async fn erase_me(app: App, call: Call, _req: EraseMe) -> Outcome<EraseMe> {
     let erasure = show(&mut tx, id).await?.ok_or(IdentityRefusal::UserNotFound)?;
     let erasure = tx.commit(erasure).await?;
     revocation::tell_all_of(&app, caller.user).await?;
-    tracing::info!(user = %caller.user, erasure = %id, "a person is being forgotten");
+    tracing::info!(event = "user_deleted", user_id = %caller.user, erasure = %id, "a person is being forgotten");
     Ok(erasure)
 }

@@ -49,7 +49,7 @@ async fn wrong(app: &App, call: &Call, place: Place, user: UserId, email: &str) 
         suspicion::raise(&mut tx, app, &call.client, Activity::Lockout, user).await?;
     }
     tx.commit_followed().await?;
-    failed("invalid_code");
+    failed("invalid_code", Some(user));
     if locked {
         tracing::warn!(%user, "a second factor is locked: too many wrong codes");
     }

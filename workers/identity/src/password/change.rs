@@ -35,7 +35,7 @@ pub async fn password_change(app: App, call: Call, req: ChangePassword) -> Outco
             return Err(fault);
         }
     };
-    tracing::info!(user = %caller.user, sessions = ended.len(), "a password was changed");
+    tracing::info!(event = "user_password_changed", user_id = %caller.user, sessions = ended.len(), "a password was changed");
     revocation::tell(&app, &ended).await?;
     Ok(Message { message: "Password changed; every other session is ended".to_owned() })
 }

@@ -37,7 +37,7 @@ pub async fn password_reset(app: App, call: Call, req: ResetPassword) -> Outcome
         metrics::counter!("user_password_reset_total", "status" => status).increment(1);
     }
     let Done { user, ended, uv } = done?;
-    tracing::info!(%user, sessions = ended.len(), "a password was set by a link");
+    tracing::info!(event = "user_password_changed", user_id = %user, sessions = ended.len(), "a password was set by a link");
     revocation::tell(&app, &ended).await?;
     revocation::tell_claims(&app, user, uv).await?;
     Ok(Message { message: "Password changed; sign in with the new one".to_owned() })

@@ -7,6 +7,7 @@ use lectern_core::{Call, Outcome};
 use lectern_subjects::id::UserId;
 use lectern_subjects::identity::{IdentityRefusal, Login, LoginAction, TokenPair};
 use sqlx::query;
+use tracing::{Instrument, info_span};
 
 use crate::account;
 use crate::app::{App, Fault};
@@ -37,7 +38,7 @@ struct Guess {
 /// Signs in.
 pub async fn login(app: App, call: Call, req: Login) -> Outcome<Login> {
     let started = Instant::now();
-    let outcome = sign_in(&app, &call, &req).await;
+    let outcome = sign_in(&app, &call, &req).instrument(info_span!("user_login")).await;
     metrics::histogram!("user_login_duration_seconds").record(started.elapsed());
     sign_in::count(&outcome);
     outcome
@@ -52,10 +53,11 @@ async fn sign_in(app: &App, call: &Call, req: &Login) -> Result<TokenPair, Fault
     let guess = Guess { account, device };
     let place = attempts::take(app, call, counter).await.inspect_err(|fault| {
         if matches!(fault, Fault::Refused(_)) {
-            failed("account_locked");
+            failed("account_locked", None);
         }
     })?;
-    match check_password(app, call, &email, &req.password).await {
+    let checked = check_password(app, call, &email, &req.password);
+    match checked.instrument(info_span!("authenticate_user")).await {
         Err(fault) => {
             place.give_back(app).await;
             Err(fault)
@@ -117,13 +119,11 @@ async fn wrong(
     }
     suspicion::sign_in_failed(&mut tx, app, &call.client, guess.account, user, reason).await?;
     tx.commit_followed().await?;
-    failed(reason);
+    failed(reason, user);
     if locked {
         metrics::counter!("user_account_lockouts_total").increment(1);
-        tracing::warn!(
-            user = user.map(|id| id.to_string()),
-            "an account is locked: too many wrong passwords"
-        );
+        let user_id = user.map(tracing::field::display);
+        tracing::warn!(event = "user_locked", user_id, "an account is locked: too many wrong passwords");
     }
     Ok(IdentityRefusal::InvalidCredentials.into())
 }

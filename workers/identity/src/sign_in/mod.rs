@@ -116,9 +116,10 @@ pub(crate) async fn open(
         is_verified: account.is_verified,
         uv: account.uv,
     };
-    let pair = token::pair(app, &ring, &bearer, sid, &proof, refresh_token, now)?;
+    let pair = tracing::info_span!("create_tokens")
+        .in_scope(|| token::pair(app, &ring, &bearer, sid, &proof, refresh_token, now))?;
     let pair = tx.commit(TokenPair { device_token: Some(device_token), ..pair }).await?;
-    tracing::info!(%user, %sid, by = proved.by, "signed in");
+    tracing::info!(event = "user_login_success", user_id = %user, %sid, by = proved.by, "signed in");
     // the new session stands whether or not the bucket takes the end of the old one now: the sweep tells it again
     if revocation::tell(app, &ended).await.is_err() {
         tracing::warn!(%user, "an evicted session's tokens live until its revocation is told");
@@ -136,7 +137,7 @@ pub(crate) async fn refuse(
 ) -> Result<Fault, Fault> {
     record_failure(&mut tx, app, call, account.id, &account.email, reason).await?;
     tx.commit_followed().await?;
-    failed(reason);
+    failed(reason, Some(account.id));
     Ok(refusal.into())
 }
 
@@ -166,7 +167,7 @@ pub(crate) fn count(outcome: &Result<TokenPair, Fault>) {
         }
         Err(Fault::Refused(_)) => "failed",
         Err(fault) if address_limit::is_refusal(fault) => {
-            failed("rate_limited");
+            failed("rate_limited", None);
             "rate_limited"
         }
         Err(_) => return,
@@ -174,7 +175,9 @@ pub(crate) fn count(outcome: &Result<TokenPair, Fault>) {
     metrics::counter!("user_login_attempts_total", "status" => status).increment(1);
 }
 
-/// Counts a refused sign-in.
-pub(crate) fn failed(reason: &'static str) {
+/// Counts a refused sign-in, and notes it: without an address (identity spec C16).
+pub(crate) fn failed(reason: &'static str, user: Option<UserId>) {
     metrics::counter!("user_failed_login_attempts_total", "reason" => reason).increment(1);
+    let user_id = user.map(tracing::field::display);
+    tracing::warn!(event = "user_login_failed", user_id, reason, "not signed in");
 }

@@ -35,7 +35,9 @@ pub async fn user_create(app: App, call: Call, req: CreateUser) -> Outcome<Creat
     let created = UserCreated { user_id: user.id, role, created_at: user.created_at };
     tx.announce(&created, user.version).await?;
     tx.audit("user.created", Some(user.id), json!({ "by": "staff", "role": role })).await?;
-    Ok(tx.commit(user).await?)
+    let user = tx.commit(user).await?;
+    tracing::info!(event = "user_created", about = %user.id, "an account was made by staff");
+    Ok(user)
 }
 
 /// Machines get tokens, not accounts.

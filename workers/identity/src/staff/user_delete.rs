@@ -23,6 +23,6 @@ pub async fn user_delete(app: App, call: Call, req: DeleteUser) -> Outcome<Delet
     erasure::begin(&mut tx, &app, id, "admin_action").await?;
     let message = tx.commit(Message { message: "Account deleted".to_owned() }).await?;
     revocation::tell_all_of(&app, id).await?;
-    tracing::info!(user = %id, "the account is deleted");
+    tracing::info!(event = "user_deleted", about = %id, "the account is deleted");
     Ok(message)
 }

@@ -42,7 +42,7 @@ pub async fn set_role(app: App, call: Call, req: SetRole) -> Outcome<SetRole> {
     }
     let user = tx.commit(user).await?;
     revocation::tell_all_of(&app, id).await?;
-    tracing::info!(user = %id, role = role.name(), "roles were set");
+    tracing::info!(event = "user_role_changed", about = %id, role = role.name(), "roles were set");
     Ok(user)
 }
 

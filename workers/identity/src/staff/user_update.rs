@@ -19,7 +19,8 @@ pub async fn user_update(app: App, call: Call, req: UpdateUser) -> Outcome<Updat
     let mut tx = app.begin_patiently(&call).await?;
     let mut account = account::locked(&mut tx, &app, &call, id).await?;
     let updated_fields = apply(&mut account, req);
-    if !updated_fields.is_empty() {
+    let changes = !updated_fields.is_empty();
+    if changes {
         account.user.version = account::save(&mut tx, app.vault(), &account).await?;
         account.updated_at = tx.now();
         tx.audit("user.updated", Some(id), json!({ "updated_fields": updated_fields })).await?;
@@ -27,7 +28,11 @@ pub async fn user_update(app: App, call: Call, req: UpdateUser) -> Outcome<Updat
         let fact = UserUpdated { user_id: id, updated_fields, updated_at: tx.now() };
         tx.announce(&fact, account.user.version).await?;
     }
-    Ok(tx.commit(account).await?)
+    let account = tx.commit(account).await?;
+    if changes {
+        tracing::info!(event = "user_updated", about = %id, "an account was changed by staff");
+    }
+    Ok(account)
 }
 
 fn says_nothing(req: &UpdateUser) -> bool {
