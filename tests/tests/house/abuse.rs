@@ -77,3 +77,40 @@ async fn i081_the_cookie_of_a_known_device_passes_the_lock_of_its_account() {
     let refreshed = anyone.posts("/auth/refresh", refreshed).await.ok();
     assert!(!refreshed.headers.contains_key("set-cookie"), "{refreshed}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn identity_i4_of_parallel_wrong_passwords_over_three_processes_five_are_looked_at() {
+    // the counter is what is looked at, not the hash
+    let options = StackOptions::default().env("ARGON2_M_KIB", "64").env("ARGON2_T", "1");
+    let stack = Stack::start(options).await;
+    let others = [stack.start_roles("identity", &[]).await, stack.start_roles("identity", &[]).await];
+    let alice = stack.learner("Alice").await;
+    let guess = json!({ "email": alice.email, "password": WRONG });
+    let anyone = stack.anonymous();
+    let crowd = (0..30).map(|_| anyone.posts("/auth/login", guess.clone()));
+    let answers = futures_util::future::join_all(crowd).await;
+    let times = |code: &str| answers.iter().filter(|it| it.json["error_code"] == code).count();
+    // a machine that is too busy may miss a deadline, and says so
+    let late = times("COMMON_0009") + times("COMMON_0010");
+    assert!(times("USER_1001") <= 5 && times("USER_1001") + times("USER_1003") + late == 30, "{answers:?}");
+    assert!(late <= 5, "{late} of 30 were late");
+    let looked = "SELECT count(*) FROM identity.login_history WHERE failure_reason = 'invalid_password'";
+    assert_eq!(stack.database().value(looked).await.expect("read").as_deref(), Some("5"));
+    // the crowd was served by all three
+    for process in &others {
+        let served = process.metric("service_requests_total", "subject=\"svc.identity.v1.auth.login\"").await;
+        assert!(served.as_ref().is_ok_and(|served| *served > 0.0), "{served:?}");
+    }
+    // a right one after the lock's time starts the counter over, on every process
+    for round in 0..3 {
+        let later = "UPDATE identity.sign_in_attempts SET locked_until = now() - interval '1 second'";
+        stack.database().execute(later).await.expect("later");
+        if round > 0 {
+            for _ in 0..4 {
+                anyone.posts("/auth/login", guess.clone()).await.refused(401, "USER_1001");
+            }
+        }
+        let right = json!({ "email": alice.email, "password": alice.password });
+        anyone.posts("/auth/login", right).await.ok();
+    }
+}

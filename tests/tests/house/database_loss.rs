@@ -86,3 +86,30 @@ async fn an_identity_without_its_database_leaves_and_rejoins_and_no_request_fail
         assert!(least(&after) > least(&before), "one of them answers nothing: {before:?} {after:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i115_a_request_that_meets_a_silent_database_asks_it_again_and_says_so() {
+    let stack = Stack::start(StackOptions::default().processes(["gateway"])).await;
+    let database = stack.database().url().to_owned();
+    let address = database.split('@').nth(1).and_then(|rest| rest.split('/').next()).expect("an address");
+    let door = Proxy::to(address.parse().expect("an address")).await.expect("a door");
+    let url = door.in_url(&database);
+    let one = [("DATABASE_URL", url.as_str()), ("DATABASE_POOL_SIZE", "1")];
+    let identity = stack.start_roles("identity", &one).await;
+    let anyone = stack.anonymous();
+    // nothing is computed for it before the database is asked
+    let code = serde_json::json!({ "email": "carol@example.org", "code": "000000" });
+    door.stall();
+    // one of the things that are done regularly waits on the only connection for an answer
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    let (answer, ()) = tokio::join!(anyone.posts("/auth/verify-email", code), async {
+        // longer than a connection is waited for, shorter than the request has
+        tokio::time::sleep(Duration::from_millis(2000)).await;
+        door.open();
+    });
+    answer.refused(400, "USER_1106");
+    let log = identity.log();
+    let said = log.lines().filter(|line| line.contains("database_error_retry")).collect::<Vec<_>>();
+    assert!(!said.is_empty() && said[0].contains("attempt=1"), "{log}");
+    assert!(!log.contains("carol@"));
+}

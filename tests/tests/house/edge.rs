@@ -111,3 +111,17 @@ async fn limits_are_per_anonymous_address_and_a_forged_token_is_no_way_around() 
     anyone.gets("/health/liveness").await.ok();
     anyone.gets("/openapi.json").await.ok();
 }
+
+#[tokio::test]
+async fn i161_the_limit_of_anonymous_addresses_is_a_setting() {
+    let options = StackOptions::default().limits("seed").env("RATE_LIMIT_PER_MINUTE", "4");
+    let stack = Stack::start(options).await;
+    let anyone = stack.anonymous();
+    for _ in 0..4 {
+        anyone.browses_courses().await.ok();
+    }
+    anyone.browses_courses().await.refused(429, "COMMON_0012");
+    let mut nonsense = stack.launch("gateway", &[("RATE_LIMIT_PER_MINUTE", "0")]).expect("started");
+    let ended = nonsense.ends_within(std::time::Duration::from_secs(20)).await.expect("it does not start");
+    assert!(!ended.success() && nonsense.log().contains("RATE_LIMIT_PER_MINUTE"), "{}", nonsense.log());
+}

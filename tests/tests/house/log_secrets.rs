@@ -1,10 +1,11 @@
-//! Nothing that is secret reaches a log, not even at the level `debug` (architecture §10).
+//! Nothing that is secret reaches a log, not even at the level `debug`, a span or a metric (architecture §10).
 
 use std::collections::BTreeSet;
 
 use lectern_harness::{Actor, Stack, StackOptions};
 use serde_json::{Value, json};
 
+use crate::spans::Collector;
 use crate::way::{beats, clip};
 
 /// Digits that nothing but the code has.
@@ -112,9 +113,12 @@ async fn new_passwords(stack: &Stack, alice: &Actor) -> [String; 4] {
 }
 
 #[tokio::test]
-async fn no_password_token_code_key_or_address_stands_in_any_log() {
-    let options =
-        StackOptions::default().env("LOG_LEVEL", "debug").env("EMAIL_VERIFICATION_FIXED_CODE", CODE);
+async fn identity_i14_no_password_token_code_key_or_address_stands_in_any_log_span_or_metric() {
+    let collector = Collector::start().await;
+    let options = StackOptions::default()
+        .env("LOG_LEVEL", "debug")
+        .env("EMAIL_VERIFICATION_FIXED_CODE", CODE)
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url());
     let mut stack = Stack::start(options).await;
     let mut secrets = journey(&stack).await;
     let file = std::fs::read(&stack.env()["LECTERN_SECRETS_FILE"]).expect("the secrets");
@@ -135,6 +139,12 @@ async fn no_password_token_code_key_or_address_stands_in_any_log() {
         }
     }
     assert!(logs[0].1.lines().count() > 50, "hardly a log: {}", logs[0].1);
+    let scrape = stack.anonymous().gets("/metrics").await.ok();
+    logs.push(("metrics".to_owned(), String::from_utf8_lossy(&scrape.body).into_owned()));
+    // what stopping sends along, too
+    stack.processes()[0].terminate().await.expect("an orderly end");
+    assert!(collector.spans().len() > 50, "hardly a span");
+    logs.push(("spans".to_owned(), String::from_utf8_lossy(&collector.bytes()).into_owned()));
     for (name, log) in &logs {
         assert_eq!(told(log, &secrets), None, "in {name}");
     }

@@ -1,5 +1,8 @@
 //! The two roads to every request, and what must be the same on both.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
 use async_nats::HeaderMap;
 use lectern_harness::actors::{Ask, Bus};
 use lectern_harness::{Actor, Answer};
@@ -26,11 +29,16 @@ pub struct Seen {
     pub json: Value,
 }
 
+/// Requests of this process; each is a trace of its own, and none is the trace of nought.
+static COUNT: AtomicU64 = AtomicU64::new(1);
+
 /// Both roads.
 pub struct Doors<'a> {
     pub contract: &'a Contract,
     pub anyone: Actor,
     pub bus: Bus,
+    /// What was asked, each with the id of its trace and the status of its answer.
+    pub asked: Mutex<Vec<(String, String, u16)>>,
 }
 
 impl Doors<'_> {
@@ -49,9 +57,13 @@ impl Doors<'_> {
         key: Option<&str>,
     ) -> Answer {
         let operation = self.contract.of(subject);
-        match (road, &operation.route) {
+        let nth = COUNT.fetch_add(1, Ordering::Relaxed);
+        let trace = format!("{:016x}{nth:016x}", std::process::id());
+        let traceparent = format!("00-{trace}-{nth:016x}-01");
+        let answer = match (road, &operation.route) {
             (Road::Http, Some(route)) => {
                 let ask = over_http(who.unwrap_or(&self.anyone), route, input);
+                let ask = ask.header("traceparent", &traceparent);
                 let ask = if let Some(key) = key { ask.key(key) } else { ask };
                 documented(operation, ask.send().await)
             }
@@ -59,13 +71,17 @@ impl Doors<'_> {
                 let token = who.and_then(Actor::access_token);
                 let bus = token.map_or_else(|| self.bus.clone(), |token| self.bus.with_token(token));
                 let mut headers = HeaderMap::new();
+                headers.insert("traceparent", traceparent.as_str());
                 if let Some(key) = key {
                     headers.insert("Idempotency-Key", key);
                 }
                 let answer = bus.asks_with(subject, input.clone(), headers).await;
                 answer.unwrap_or_else(|error| panic!("no answer from {subject}: {error:#}"))
             }
-        }
+        };
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.push((subject.to_owned(), trace, answer.status));
+        answer
     }
 
     /// Asks the same on both roads and demands the same answer.

@@ -1,5 +1,6 @@
 //! One Lectern for all tests that break nothing.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use lectern_harness::actors::Bus;
@@ -56,7 +57,8 @@ impl House {
 
     /// Both roads to it.
     pub async fn doors(&self) -> Doors<'_> {
-        Doors { contract: &self.contract, anyone: self.stack.anonymous(), bus: self.stack.bus().await }
+        let (contract, anyone, bus) = (&self.contract, self.stack.anonymous(), self.stack.bus().await);
+        Doors { contract, anyone, bus, asked: Mutex::default() }
     }
 
     /// The bus, as this person.

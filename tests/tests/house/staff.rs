@@ -85,6 +85,7 @@ async fn p10_keys_are_rotated_and_everybodys_older_sessions_ended_with_the_right
         keys.json["keys"].as_array().expect("keys").iter().map(|key| key["kid"].clone()).collect();
     assert!(kids.len() >= 2 && kids.contains(&rotated.json["kid"]), "{kids:?}");
     admin.looks_at_self().await.ok();
+    admin.gets(&format!("/admin/erasures/{NOBODY}")).await.refused(404, "USER_1401");
     // nobody's session is that old: the house is shared
     let long_ago = json!({ "began_before": "2020-01-01T00:00:00Z" });
     let ended = admin.posts("/admin/sessions/revoke-all", long_ago).await.accepted();

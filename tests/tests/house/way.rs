@@ -1,6 +1,7 @@
 //! The learner's whole way, once over HTTP and once on the subjects: the same steps, the same answers.
 
 use std::collections::BTreeSet;
+use std::sync::PoisonError;
 
 use lectern_harness::{Actor, Answer};
 use serde_json::{Value, json};
@@ -103,6 +104,56 @@ async fn the_whole_way_is_the_same_over_http_and_on_the_subjects() {
         .filter(|subject| !by_gateway.contains(subject) && !elsewhere.contains(subject))
         .collect();
     assert!(missing.is_empty(), "requests of the contract that the way never uses: {missing:?}");
+    every_change_is_in_the_record(house, &doors).await;
+}
+
+/// What is said to be audited, as the table has it that names each changing request.
+const AUDITED: &str = include_str!("../../../crates/lectern/tests/lectern/audited.rs");
+
+/// Made in vain on the way, nobody was locked; its entry: workers/identity/tests/identity/staff_accounts.rs.
+const CHANGES_NOTHING: &str = "svc.identity.v1.admin.user_unlock";
+/// The gateway sends it by itself, when the last byte of a file is there.
+const BY_GATEWAY: &str = "svc.content.v1.uploads.complete";
+
+/// Requests with the entry that each writes; a reason for none has spaces in it.
+fn audited() -> Vec<(&'static str, &'static str)> {
+    let rows = AUDITED.lines().filter_map(|line| line.trim().strip_prefix("(\"")?.strip_suffix("\"),"));
+    let rows = rows.filter_map(|row| row.split_once("\", \""));
+    rows.filter(|(subject, entry)| subject.starts_with("svc.") && !entry.contains(' ')).collect()
+}
+
+/// Identity I11: of each changing request one that was made on this way has an entry with its trace in the audit record.
+async fn every_change_is_in_the_record(house: &House, doors: &Doors<'_>) {
+    let asked = doors.asked.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let mut written = BTreeSet::new();
+    for service in ["identity", "courses", "content", "playback", "enrollment", "notifications"] {
+        let sql = format!(
+            "SELECT string_agg(concat_ws(' ', entry ->> 'event_type', entry ->> 'trace'), ',') FROM (
+                 SELECT convert_from(payload, 'UTF8')::jsonb AS entry FROM (
+                     SELECT id, stream, payload FROM {service}.outbox
+                     UNION SELECT id, stream, payload FROM {service}.outbox_archive) AS all_of_them
+                 WHERE stream = 'AUDIT') AS entries"
+        );
+        let rows = house.stack.database().value(&sql).await.expect("read").unwrap_or_default();
+        written.extend(rows.split(',').filter_map(|row| {
+            let (event, trace) = row.split_once(' ')?;
+            Some((event.to_owned(), trace.split('-').nth(1)?.to_owned()))
+        }));
+    }
+    let audited = audited();
+    assert!(audited.len() > 40, "only {} rows were read", audited.len());
+    let mut without = Vec::new();
+    for (subject, event) in audited {
+        let mut requests = asked.iter().filter(|(it, _, status)| it == subject && *status < 300);
+        let recorded = match subject {
+            BY_GATEWAY => written.iter().any(|(it, _)| it == event),
+            _ => requests.any(|(_, trace, _)| written.contains(&(event.to_owned(), trace.clone()))),
+        };
+        if !recorded && subject != CHANGES_NOTHING && !way_staff::ELSEWHERE.contains(&subject) {
+            without.push((subject, event));
+        }
+    }
+    assert!(without.is_empty(), "no request of these is in the record: {without:?}");
 }
 
 /// A clip that is one by its first bytes; what is in it doesn't matter here.

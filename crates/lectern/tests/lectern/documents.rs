@@ -82,3 +82,92 @@ fn core_stays_under_5000_lines_of_code() {
     assert!(lines > 1000, "core was not read");
     assert!(lines <= 5000, "core has {lines} lines of code");
 }
+
+/// Seed 001's configuration as it writes it, without its flags and its algorithm.
+const SEED_001: &str = "\
+APP_NAME=user-service
+APP_VERSION=1.0.0
+ENVIRONMENT=development
+DEBUG=False
+DATABASE_URL=postgresql://user:password@postgres:5432/aegis
+DATABASE_POOL_SIZE=20
+DATABASE_MAX_OVERFLOW=10
+REDIS_URL=redis://redis:6379
+REDIS_POOL_SIZE=10
+JWT_SECRET_KEY=your-secret-key-here
+JWT_ACCESS_TOKEN_EXPIRE_MINUTES=30
+JWT_REFRESH_TOKEN_EXPIRE_DAYS=7
+KAFKA_BOOTSTRAP_SERVERS=localhost:9092
+KAFKA_TOPIC_USER_EVENTS=user-events
+BCRYPT_ROUNDS=12
+RATE_LIMIT_PER_MINUTE=60
+MAX_LOGIN_ATTEMPTS=5
+ACCOUNT_LOCKOUT_DURATION_MINUTES=15
+SMTP_HOST=smtp.example.com
+SMTP_PORT=587
+SMTP_USER=user
+SMTP_PASSWORD=smtp-password-here
+EMAIL_FROM=no-reply@example.com
+PROMETHEUS_PORT=9090
+LOG_LEVEL=INFO
+";
+
+#[test]
+fn i156_to_i163_the_configuration_of_seed_001_is_taken_name_by_name() {
+    let mut known = lectern::settings();
+    for role in lectern::roles::ROLES {
+        known.extend(role.settings);
+    }
+    let load = |text: &str| {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), text).expect("written");
+        config::Env::load(Some(file.path()), &known)
+    };
+    let env = load(SEED_001).unwrap_or_else(|error| panic!("{error}"));
+    // what means nothing here is said once, and nothing else is
+    let warnings = env.check().expect("a good configuration");
+    let ignored: Vec<&str> = warnings.iter().filter_map(|it| it.split_once(": ")).map(|it| it.1).collect();
+    assert_eq!(
+        ignored,
+        ["APP_NAME, APP_VERSION, BCRYPT_ROUNDS, DATABASE_MAX_OVERFLOW, DEBUG, JWT_SECRET_KEY, \
+          KAFKA_BOOTSTRAP_SERVERS, KAFKA_TOPIC_USER_EVENTS, PROMETHEUS_PORT, REDIS_POOL_SIZE, REDIS_URL"]
+    );
+    // the other defaults are the seed's; a pool is one role's here, not the whole service's
+    for line in SEED_001.lines() {
+        let (name, value) = line.split_once('=').expect("an assignment");
+        let Some(setting) = known.iter().find(|setting| setting.name == name) else { continue };
+        if let Some(default) = setting.default.filter(|_| name != "DATABASE_POOL_SIZE") {
+            assert_eq!(default, value, "{name}");
+        }
+    }
+    for (name, value) in [("JWT_ALGORITHM", "HS256"), ("ENVIRONMENT", "Production")] {
+        let env = load(&format!("{SEED_001}{name}={value}\n")).expect("read");
+        assert_eq!(env.check().map_err(|error| error.name).err().as_deref(), Some(name), "{value}");
+    }
+    // names are compared letter by letter
+    let refused = load("smtp_host=smtp.example.com\n").err().expect("no setting").to_string();
+    assert!(refused.contains("smtp_host"), "{refused}");
+}
+
+/// Codes that no request is refused with, and why they are there.
+const UNREACHED: [(&str, &str); 1] =
+    [("COMMON_0015", "a code of the architecture for requests that insist on If-Match; none does yet")];
+
+#[test]
+fn identity_i19_every_refusal_code_is_provoked_by_a_test() {
+    let mut tests = String::new();
+    let sources = ["crates", "gateway", "tests", "workers"].into_iter().flat_map(|dir| files(dir, ".rs"));
+    // this file names codes that nobody provokes
+    for file in sources.filter(|file| !short(file).ends_with("lectern/documents.rs")) {
+        let text = text(&file);
+        match text.split_once("#[cfg(test)]") {
+            _ if short(&file).contains("/tests/") => tests.push_str(&text),
+            Some((_, unit)) => tests.push_str(unit),
+            None => {}
+        }
+    }
+    let common = lectern_subjects::CommonRefusal::CODES.iter();
+    let codes = lectern_subjects::SERVICES.iter().flat_map(|service| service.refusals).chain(common);
+    let unreached: Vec<&str> = codes.map(|code| code.code).filter(|code| !tests.contains(code)).collect();
+    assert_eq!(unreached, UNREACHED.map(|(code, _)| code), "codes that no test provokes");
+}

@@ -160,3 +160,41 @@ async fn i082_what_can_not_be_counted_is_not_let_through() {
     assert!(refusal.problem.status >= 500, "{}", refusal.body);
     assert_eq!(world.count("SELECT count(*) FROM identity.auth_sessions").await, 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c11_the_limit_of_the_address_comes_before_the_lock_of_the_account() {
+    let world = World::start().await;
+    world.registers("a@example.org").await;
+    for _ in 0..5 {
+        let refusal = world.ask_from("192.0.2.7", &login("a@example.org", WRONG)).await.expect_err("wrong");
+        assert_eq!(refusal.problem.error_code, "USER_1001");
+    }
+    // locked now, but the sixth try of a minute from one address does not learn that, right or wrong
+    for password in [WRONG, PASSWORD] {
+        let refusal =
+            world.ask_from("192.0.2.7", &login("a@example.org", password)).await.expect_err("sixth");
+        assert_eq!((refusal.problem.error_code.as_str(), refusal.problem.status), ("COMMON_0012", 429));
+    }
+    let elsewhere = world.ask_from("192.0.2.8", &login("a@example.org", PASSWORD)).await.expect_err("locked");
+    assert_eq!((elsewhere.problem.error_code.as_str(), elsewhere.problem.status), ("USER_1003", 401));
+    // what the limit refused is no try at the password: the lock is as old as the fifth
+    assert_eq!(world.count("SELECT count(*) FROM identity.login_history").await, 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c11_i161_limits_attempts_and_the_length_of_a_lock_are_settings() {
+    let settings =
+        [("LOGIN_RATE", "7/m"), ("MAX_LOGIN_ATTEMPTS", "3"), ("ACCOUNT_LOCKOUT_DURATION_MINUTES", "2")];
+    let world = World::start_with(&settings).await;
+    world.registers("a@example.org").await;
+    let mut codes = Vec::new();
+    for _ in 0..8 {
+        let refusal = world.ask_from("192.0.2.7", &login("a@example.org", WRONG)).await.expect_err("wrong");
+        if refusal.problem.error_code == "USER_1003" {
+            assert!(refusal.retry_after.is_some_and(|seconds| (60..=120).contains(&seconds)));
+        }
+        codes.push(refusal.problem.error_code);
+    }
+    let expected = [["USER_1001"; 3].as_slice(), &["USER_1003"; 4], &["COMMON_0012"]].concat();
+    assert_eq!(codes, expected);
+}

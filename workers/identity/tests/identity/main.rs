@@ -6,6 +6,7 @@ mod audit;
 mod device;
 mod email_change;
 mod factors;
+mod interleavings;
 mod key_rotation;
 mod known_devices;
 mod metrics;

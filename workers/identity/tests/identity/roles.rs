@@ -160,6 +160,9 @@ async fn identity_i16_the_last_active_admin_stays_one() {
     assert_eq!(world.refused(&role(id, Role::User), Some(&admin)).await, "USER_1304");
     assert_eq!(world.refused(&DisableUser { id }, Some(&admin)).await, "USER_1304");
     assert_eq!(world.refused(&DeleteUser { id }, Some(&admin)).await, "USER_1304");
+    assert_eq!(world.refused(&EraseMe {}, Some(&admin)).await, "USER_1304");
+    let several = SetRole { id, role: None, roles: Some(vec![Role::Moderator, Role::Operator]) };
+    assert_eq!(world.refused(&several, Some(&admin)).await, "USER_1304");
     // nothing has changed: the token is good, the session lives
     world.ok(&GetMe {}, Some(&admin)).await;
     assert_eq!(world.count("SELECT max(version) FROM identity.users").await, facts);

@@ -106,6 +106,66 @@ async fn identity_i6_unknown_wrong_and_locked_are_answered_alike_for_known_and_u
     assert_eq!(answers[0][5].0, "USER_1003");
 }
 
+/// Time of one refused sign-in, in microseconds.
+async fn time(world: &World, email: &str, code: &str) -> u64 {
+    let begun = std::time::Instant::now();
+    let refusal = world.ask(&login(email, WRONG), None).await.expect_err("wrong");
+    let took = begun.elapsed();
+    assert_eq!(refusal.problem.error_code, code, "{email}");
+    u64::try_from(took.as_micros()).expect("it fits")
+}
+
+fn median(mut times: Vec<u64>) -> f64 {
+    times.sort_unstable();
+    let half = times.len() / 2;
+    (times[half - 1] + times[half]) as f64 / 2.0
+}
+
+/// Medians of refused sign-ins of two addresses, asked in turn.
+async fn medians(world: &World, pair: [&str; 2], code: &str, free: Option<&str>) -> [f64; 2] {
+    let mut times = [Vec::new(), Vec::new()];
+    for round in 0..40 {
+        for n in [round % 2, (round + 1) % 2] {
+            if let Some(sql) = free {
+                world.db.execute(sql).await.expect("freed");
+            }
+            times[n].push(time(world, pair[n], code).await);
+        }
+    }
+    times.map(median)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn identity_i6_who_measures_refusals_learns_nothing_medians_differ_by_less_than_a_twentieth() {
+    // a hash that takes a while, as everywhere but in the other tests
+    let world = World::start_with(&[("ARGON2_M_KIB", "8192"), ("ARGON2_T", "2")]).await;
+    world.registers("known@example.org").await;
+    for email in ["known@example.org", "nobody@example.org"] {
+        world.ask(&login(email, WRONG), None).await.expect_err("warm");
+    }
+    let (here, nobody) = ("known@example.org", "nobody@example.org");
+    let never_locked = "UPDATE identity.sign_in_attempts SET failed = 0, locked_until = NULL";
+    for (what, code, free) in [("wrong", "USER_1001", Some(never_locked)), ("locked", "USER_1003", None)] {
+        if free.is_none() {
+            let lock =
+                "UPDATE identity.sign_in_attempts SET failed = 5, locked_until = now() + interval '15 min'";
+            world.db.execute(lock).await.expect("locked");
+        }
+        // others use this machine too: one quiet measurement of twelve is enough, and a leak leaves none
+        let mut seen = Vec::new();
+        while seen.len() < 12 {
+            let [known, unknown] = medians(&world, [here, nobody], code, free).await;
+            let gap = (known - unknown).abs() / known.max(unknown);
+            seen.push(format!("{known:.0} and {unknown:.0} us: {:.1} %", gap * 100.0));
+            if gap < 0.05 {
+                break;
+            }
+        }
+        println!("{what}: {seen:?}");
+        assert!(seen.len() < 12, "{what}: known and unknown addresses can be told apart: {seen:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn c14_a_disabled_account_is_told_so_only_with_the_right_password() {
     let world = World::start().await;

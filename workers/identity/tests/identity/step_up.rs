@@ -160,3 +160,35 @@ async fn one_proof_at_a_time_and_a_passkey_proves_its_own_user_only() {
     assert_eq!(claims(&fresh.access_token)["amr"], serde_json::json!(["pwd", "pop", "user", "mfa"]));
     world.ok(&StartTotp {}, Some(&fresh.access_token)).await;
 }
+
+/// One code at both doors at once: at sign-in, and as a proof of an open session.
+#[tokio::test(flavor = "multi_thread")]
+async fn identity_i17_a_code_that_is_shown_at_two_doors_at_once_opens_one() {
+    let world = std::sync::Arc::new(World::start_with(ON).await);
+    world.run_identity().await;
+    let (pair, app) = world.with_app("a@example.org").await;
+    let recovery = world.ok(&MakeRecoveryCodes {}, Some(&pair.access_token)).await.codes;
+    let codes = [app.code(&world, 0), recovery[0].clone(), recovery[1].clone(), recovery[2].clone()];
+    for code in codes {
+        // those that come too late count as wrong
+        world.db.execute("UPDATE identity.sign_in_attempts SET failed = 0").await.unwrap();
+        let mut doors = tokio::task::JoinSet::new();
+        for n in 0..4 {
+            let half = world.mfa_token("a@example.org").await;
+            let (world, code, token) = (world.clone(), code.clone(), pair.access_token.clone());
+            doors.spawn(async move {
+                if n % 2 == 0 {
+                    return world.verifies(&half, &code).await.map(drop);
+                }
+                let proof = world.ask(&with_code(code), Some(&token)).await;
+                proof.map(drop).map_err(|refusal| refusal.problem.error_code)
+            });
+        }
+        let outcomes = doors.join_all().await;
+        let right = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+        assert_eq!(right, 1, "{outcomes:?}");
+        for refused in outcomes.into_iter().filter_map(Result::err) {
+            assert_eq!(refused, "USER_1008");
+        }
+    }
+}

@@ -195,3 +195,16 @@ async fn another_key_encryption_key_opens_nothing() {
         lectern_identity::issue_service_token(&pool, &world.env(), "loader", &[], ttl, world.clock()).await;
     assert!(format!("{:#}", issued.unwrap_err()).contains("IDENTITY_KEK"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i159_the_lives_of_tokens_are_settings() {
+    let settings = [("JWT_ACCESS_TOKEN_EXPIRE_MINUTES", "5"), ("JWT_REFRESH_TOKEN_EXPIRE_DAYS", "2")];
+    let world = World::start_with(&settings).await;
+    world.registers("a@example.org").await;
+    let pair = world.logs_in("a@example.org").await;
+    let said = claims(&pair.access_token);
+    assert_eq!(said["exp"].as_i64().unwrap() - said["iat"].as_i64().unwrap(), 300);
+    assert_eq!(header(&pair.access_token)["alg"], "EdDSA");
+    let days = "SELECT extract(epoch FROM expires_at - issued_at)::bigint FROM identity.refresh_tokens";
+    assert_eq!(world.count(days).await, 2 * 86_400);
+}
