@@ -10,10 +10,7 @@ use crate::shared::house;
 /// Inputs that change nothing wherever they are sent: each is bad by itself, or names what does not exist.
 fn bad_inputs(operation: &Operation, route: &Route) -> Vec<Value> {
     let example = &operation.example;
-    let mut inputs = Vec::new();
-    if !route.ignores_others {
-        inputs.push(with(example, "no_such_field", json!(true)));
-    }
+    let mut inputs = vec![with(example, "no_such_field", json!(true))];
     let in_path = |field: &&Field| field.place == Place::Path;
     let mut bare = json!({});
     for field in route.fields.iter().filter(in_path) {
@@ -58,7 +55,8 @@ async fn bad_input_is_refused_alike_on_both_roads() {
     let house = house().await;
     let doors = house.doors().await;
     let admin = house.staff("admin");
-    for (operation, route) in house.contract.routed() {
+    // what a provider's redirect brings has its other half in cookies, which the bus has not: oidc.rs shows both roads
+    for (operation, route) in house.contract.routed().filter(|(_, route)| !route.ignores_others) {
         let who = fitting(operation, &admin);
         for input in bad_inputs(operation, route) {
             let answer = doors.both(who.as_ref(), &operation.subject, &input).await;

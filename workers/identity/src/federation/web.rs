@@ -49,7 +49,9 @@ impl Web {
             .https_or_http()
             .enable_http1()
             .wrap_connector(http);
-        Ok(Web { client: Client::builder(TokioExecutor::new()).build(connector) })
+        // a kept connection may be closed just when a code is sent over it, and a code can be sent once
+        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
+        Ok(Web { client })
     }
 
     /// What a GET is answered with; anything but 200 is no answer.

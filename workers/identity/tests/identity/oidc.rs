@@ -51,7 +51,7 @@ impl World {
 
     /// The code and the reason of the refusal that it ends with.
     pub async fn federates_not(&self) -> (String, Value) {
-        let refusal = self.federates().await.err().expect("refused");
+        let refusal = self.federates().await.expect_err("refused");
         (refusal.problem.error_code.clone(), refusal.body["details"].clone())
     }
 
@@ -231,8 +231,8 @@ async fn i079_i17_an_answer_is_taken_once_and_two_windows_make_one_account() {
         answers.push(world.fetches_answer().await);
     }
     let mut crowd = JoinSet::new();
-    for answer in answers.iter().cycle().take(8).cloned() {
-        let world = world.clone();
+    for answer in answers.iter().cycle().take(8) {
+        let (world, answer) = (world.clone(), answer.clone());
         crowd.spawn(async move {
             world.ask(&answer, None).await.map(drop).map_err(|refusal| refusal.problem.error_code)
         });
@@ -253,7 +253,7 @@ async fn i079_i082_sign_ins_at_providers_count_for_their_address() {
         world.ask_from("192.0.2.7", &answer).await.unwrap_or_else(|refusal| panic!("{}", refusal.body));
     }
     let answer = world.fetches_answer().await;
-    let refusal = world.ask_from("192.0.2.7", &answer).await.err().expect("refused");
+    let refusal = world.ask_from("192.0.2.7", &answer).await.expect_err("refused");
     assert_eq!(refusal.problem.error_code, "COMMON_0012");
     assert!(refusal.retry_after.is_some_and(|seconds| seconds <= 60));
     // it was not looked at: elsewhere it is still good
@@ -299,7 +299,7 @@ async fn i079_a_provider_that_fails_halfway_is_said_to_be_away_and_no_transactio
     let world = Arc::new(world);
     let answer = world.fetches_answer().await;
     idp.now(|manners| manners.down = true);
-    let refusal = world.ask(&answer, None).await.err().expect("refused");
+    let refusal = world.ask(&answer, None).await.expect_err("refused");
     assert_eq!((refusal.problem.error_code.as_str(), refusal.retry_after), ("COMMON_0010", Some(5)));
     idp.now(|manners| manners.down = false);
     // what was begun is over

@@ -95,7 +95,7 @@ async fn i079_rfc9700_an_answer_comes_from_the_browser_that_began_and_once() {
     // the code of another start does not fit its verifier
     let (one, other) = (world.fetches_answer().await, world.fetches_answer().await);
     let mixed = OidcCallback { code: other.code.clone(), ..one };
-    let refusal = world.ask(&mixed, None).await.err().expect("refused");
+    let refusal = world.ask(&mixed, None).await.expect_err("refused");
     assert_eq!(refusal.problem.error_code, "USER_1012");
     assert_eq!(refusal.body["details"]["reason"], "the provider does not take the code");
     // nor is it good any more where it does: a code is used once
@@ -124,7 +124,7 @@ async fn i079_rfc9207_an_answer_says_who_it_is_from_where_the_provider_always_do
     let (world, idp) = with_provider(&[]).await;
     for iss in [Some("https://accounts.example".to_owned()), Some(String::new()), None] {
         let answer = OidcCallback { iss, ..world.fetches_answer().await };
-        let refusal = world.ask(&answer, None).await.err().expect("refused");
+        let refusal = world.ask(&answer, None).await.expect_err("refused");
         assert_eq!(refusal.body["details"][0]["pointer"], "/iss");
     }
     assert_eq!(idp.asked("token"), 0, "the code was given to somebody");
@@ -153,7 +153,7 @@ async fn i079_who_refuses_at_the_provider_is_told_so_and_in_our_words() {
         ("USER_1012", json!({ "provider": "mock", "reason": "access_denied" }))
     );
     let odd = OidcCallback { error: Some("<script>".into()), ..world.fetches_answer().await };
-    let refusal = world.ask(&odd, None).await.err().expect("refused");
+    let refusal = world.ask(&odd, None).await.expect_err("refused");
     assert_eq!(refusal.body["details"]["reason"], "the provider refused");
     // whoever makes up a refusal has to know the state too
     let made_up = answer_at("http://x/?state=made-up&error=access_denied", "b");
