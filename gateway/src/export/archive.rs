@@ -246,7 +246,7 @@ mod tests {
         archive.begin("identity").unwrap();
         let me = json!({ "email": "a@example.org", "name": "\"A\",\n[]" });
         let first = vec![
-            section("personal_data", true, &[me.clone()]),
+            section("personal_data", true, std::slice::from_ref(&me)),
             section("empty", false, &[]),
             section("login_history", false, &[json!({ "n": 1 }), json!({ "n": 2 })]),
         ];

@@ -144,8 +144,8 @@ async fn identity_i13_a_person_who_used_every_service_is_forgotten_in_every_one(
     assert!(!messages_with(&stack, &[id.as_str()]).await.is_empty());
     // she takes it all along first
     let exported = exports(&she).await.ok();
-    whole(&stack, &exported);
-    let hers: String = opened(&stack, &exported.body).into_iter().map(|(_, text)| text).collect();
+    whole(&stack, &exported).await;
+    let hers: String = opened(&stack, &exported.body).await.into_iter().map(|(_, text)| text).collect();
     for text in personal {
         assert!(hers.contains(text), "the export lacks {text:?}");
     }

@@ -20,14 +20,15 @@ pub async fn exports(who: &Actor) -> Answer {
     who.asks(reqwest::Method::POST, EXPORT).send().await
 }
 
-/// What is in a zip, by name, in its order; looked at by other programs, too, where there are any.
-pub fn opened(stack: &Stack, zip: &[u8]) -> Vec<(String, String)> {
+/// What is in a zip, by name, in its order; looked at by other programs, too, where there are any (and not waited for by
+/// blocking: the client has to notice meanwhile that idle connections are closed).
+pub async fn opened(stack: &Stack, zip: &[u8]) -> Vec<(String, String)> {
     let file = stack.dir().join("export.zip");
     std::fs::write(&file, zip).expect("written");
     for (program, arguments) in
         [("unzip", ["-t", "-q"].as_slice()), ("python3", ["-m", "zipfile", "-t"].as_slice())]
     {
-        match std::process::Command::new(program).args(arguments).arg(&file).output() {
+        match tokio::process::Command::new(program).args(arguments).arg(&file).output().await {
             Ok(done) => assert!(done.status.success(), "{program}: {done:?}"),
             Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{program}"),
         }
@@ -44,9 +45,9 @@ pub fn opened(stack: &Stack, zip: &[u8]) -> Vec<(String, String)> {
 }
 
 /// The files of a whole export as JSON, after the manifest was compared with them.
-pub fn whole(stack: &Stack, answer: &Answer) -> BTreeMap<String, Value> {
+pub async fn whole(stack: &Stack, answer: &Answer) -> BTreeMap<String, Value> {
     assert_eq!(answer.headers["content-type"], "application/zip", "{answer}");
-    let files = opened(stack, &answer.body);
+    let files = opened(stack, &answer.body).await;
     let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
     let mut expected = SERVICES.map(|service| format!("{service}.json")).to_vec();
     expected.push("manifest.json".to_owned());
@@ -101,7 +102,7 @@ async fn i108_who_used_every_service_gets_all_of_it_and_nothing_of_anybody_else(
     let answer = exports(&she).await.ok();
     assert!(answer.headers["content-disposition"].starts_with("attachment; filename=\"lectern-export-"));
     assert_eq!(answer.headers["cache-control"], "no-store");
-    let files = whole(&stack, &answer);
+    let files = whole(&stack, &answer).await;
 
     // seed 001's shape
     let identity = &files["identity"];
@@ -153,7 +154,7 @@ async fn i108_who_used_every_service_gets_all_of_it_and_nothing_of_anybody_else(
     };
     assert!(kinds("acts").contains(&"enrollment.created"), "{:?}", kinds("acts"));
     // nobody else, and nothing that opens a door
-    let all: String = opened(&stack, &answer.body).into_iter().map(|(_, text)| text).collect();
+    let all: String = opened(&stack, &answer.body).await.into_iter().map(|(_, text)| text).collect();
     let hash = format!("SELECT password_hash FROM identity.users WHERE id = '{id}'");
     let hash = stack.database().value(&hash).await.expect("asked").expect("a hash");
     for other in [
@@ -204,7 +205,7 @@ async fn i108_an_export_asks_for_a_recent_sign_in_and_for_a_zip() {
     stack.anonymous().posts(EXPORT, json!({})).await.refused(401, "USER_1006");
     let proof = ann.posts("/auth/reauthenticate", json!({ "password": ann.password })).await.ok();
     ann.carries(&proof.text("/access_token"));
-    whole(&stack, &exports(&ann).await.ok());
+    whole(&stack, &exports(&ann).await.ok()).await;
     let ask = || ann.asks(reqwest::Method::POST, EXPORT);
     ask().header("accept", "application/json").send().await.refused(406, "COMMON_0008");
     ask().json(json!({ "user_id": "x" })).send().await.refused(400, "COMMON_0001");
@@ -228,14 +229,16 @@ async fn i108_of_eight_exports_at_once_exactly_five_are_made_and_each_is_whole()
     let answers = join_all((0..8).map(|_| insists())).await;
     let (made, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status == 200);
     assert_eq!((made.len(), refused.len()), (5, 3), "{refused:?}");
-    let ids: std::collections::BTreeSet<String> =
-        made.iter().map(|answer| whole(&stack, answer)["manifest"]["export_id"].to_string()).collect();
+    let mut ids = std::collections::BTreeSet::new();
+    for answer in &made {
+        ids.insert(whole(&stack, answer).await["manifest"]["export_id"].to_string());
+    }
     assert_eq!(ids.len(), 5);
     for answer in refused {
         let wait: u32 = answer.refused(429, "COMMON_0012").headers["retry-after"].parse().expect("seconds");
         assert!((3000..=3600).contains(&wait), "{wait}");
     }
-    whole(&stack, &exports(&bob).await.ok());
+    whole(&stack, &exports(&bob).await.ok()).await;
 }
 
 #[tokio::test]
@@ -252,7 +255,7 @@ async fn i108_a_service_that_is_down_is_named_and_nothing_was_begun() {
     assert_eq!(counted(&stack, begun).await, 0);
     // none of the six counts
     let _notifications = stack.start_roles("notifications", &[]).await;
-    whole(&stack, &exports(&ann).await.ok());
+    whole(&stack, &exports(&ann).await.ok()).await;
 }
 
 /// An export whose body is yet to be read, by a client without a time limit.
@@ -343,7 +346,7 @@ async fn i108_a_hundred_thousand_rows_come_once_each_and_in_pages_that_fit() {
     }
     // as long as it takes on a busy machine
     let zip = stream_of(&stack, &ann).await.bytes().await.expect("all of it");
-    let files: BTreeMap<String, String> = opened(&stack, &zip).into_iter().collect();
+    let files: BTreeMap<String, String> = opened(&stack, &zip).await.into_iter().collect();
     let files: Value = serde_json::from_str(&files["playback.json"]).expect("JSON");
     let rows = files["playback_events"].as_array().expect("rows");
     assert_eq!(rows.len(), 100_000);

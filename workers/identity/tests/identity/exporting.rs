@@ -19,8 +19,8 @@ async fn i108_seed_001s_fields_come_first_then_the_rest_and_no_secret() {
     let world = World::start_with(ON).await;
     world.registers("a@example.org").await;
     world.registers("b@example.org").await;
-    world.ask(&login("a@example.org", WRONG), None).await.err().expect("a wrong password");
-    world.ask(&login("b@example.org", WRONG), None).await.err().expect("a wrong password");
+    assert_eq!(world.refused(&login("a@example.org", WRONG), None).await, "USER_1001");
+    assert_eq!(world.refused(&login("b@example.org", WRONG), None).await, "USER_1001");
     let pair = world.logs_in("a@example.org").await;
     let token = Some(pair.access_token.as_str());
     world.ok(&StartTotp {}, token).await;
