@@ -351,3 +351,20 @@ fn filter(method: &str) -> MethodFilter {
         _ => MethodFilter::GET,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i030_making_an_account_may_take_ten_seconds_on_every_path_and_anything_else_five() {
+        let paths: Vec<&str> = ROUTES
+            .iter()
+            .filter(|route| route.deadline == Duration::from_secs(10))
+            .inspect(|route| assert_eq!(route.subject, CreateUser::SUBJECT, "{}", route.path))
+            .map(|route| route.path)
+            .collect();
+        assert_eq!(paths, ["/api/v1/admin/users", "/user/v1/users", "/user/v1/admin/users", "/api/v1/users"]);
+        assert!(ROUTES.iter().all(|route| paths.contains(&route.path) || route.deadline <= DEFAULT_DEADLINE));
+    }
+}

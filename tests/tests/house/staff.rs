@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lectern_harness::{Answer, Stack, StackOptions};
+use lectern_harness::Answer;
 use reqwest::Method;
 use serde_json::json;
 
@@ -98,26 +98,6 @@ async fn i027_who_is_invited_signs_in_with_the_password_that_the_letter_let_them
     ina.posts("/auth/password/reset", chosen).await.ok();
     ina.posts("/auth/login", json!({ "email": email, "password": "Blue-Kettle-42!" })).await.ok();
     assert!(admin.gets(&format!("/users/{}", made.id())).await.ok().json["is_verified"] == true);
-}
-
-#[tokio::test]
-async fn i030_an_account_may_take_ten_seconds_to_be_made_where_others_have_five() {
-    let others = "gateway,courses,content,playback,enrollment,notifications,audit";
-    let mut stack = Stack::start(StackOptions::default().processes([others, "identity"])).await;
-    let admin = stack.admin().await;
-    let identity = &mut stack.processes()[1];
-    for path in ["/users", "/admin/users"] {
-        identity.freeze();
-        let email = format!("slow{}@example.org", path.replace('/', "."));
-        let body = json!({ "email": email, "name": "Made Up", "password": "Correct-Horse-7!" });
-        let wakes = async {
-            tokio::time::sleep(Duration::from_secs(7)).await;
-            identity.thaw();
-        };
-        let (made, listed, ()) = tokio::join!(admin.posts(path, body), admin.gets("/users"), wakes);
-        listed.refused(503, "COMMON_0010");
-        assert_eq!(made.created().text("/email"), email);
-    }
 }
 
 #[tokio::test]
