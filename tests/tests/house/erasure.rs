@@ -246,19 +246,19 @@ async fn i109_a_service_that_is_away_keeps_the_erasure_open_and_answers_when_it_
     let content = receipts.iter().find(|receipt| receipt["service"] == "content").expect("a receipt");
     assert!(content["erased"]["uploads"] == 1 && content["erased"]["assets"] == 1, "{content}");
     // a fact about her that comes late, as from a service that was away longer, brings no notice back
-    let (late, her) = (uuid::Uuid::now_v7(), done.text("/user_id"));
+    let (late, her) = ("01a1f9a1-0000-7000-8000-00000000000a", done.text("/user_id"));
     let fact = json!({
         "event_id": late, "event_type": "enrollment.created", "version": "1.0.0",
         "occurred_at": "2027-03-05T09:05:07Z", "actor_id": null, "subject_id": her, "entity_version": 1,
         "data": {
-            "user_id": her, "enrollment_id": uuid::Uuid::now_v7(), "course_id": uuid::Uuid::now_v7(),
+            "user_id": her, "enrollment_id": late, "course_id": late,
             "enrolled_at": "2027-03-05T09:05:07Z",
         },
     });
     let subject = format!("evt.enrollment.v1.enrollment.created.{her}");
     let bus = stack.bus_as("enrollment").await.expect("connected");
-    bus.publish(subject, fact.to_string().into()).await.expect("sent");
-    bus.flush().await.expect("sent");
+    let stored = async_nats::jetstream::new(bus).publish(subject, fact.to_string().into()).await;
+    stored.expect("sent").await.expect("stored");
     let count = async |sql: &str| stack.database().value(sql).await.expect("read").unwrap_or_default();
     let handled = format!("SELECT count(*) FROM notifications.inbox WHERE fact_id = '{late}'");
     for _ in 0..600 {
