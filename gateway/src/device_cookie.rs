@@ -7,12 +7,13 @@ use std::net::IpAddr;
 use axum::http::header::{COOKIE, HOST};
 use axum::http::{HeaderMap, HeaderValue};
 use bytes::Bytes;
-use lectern_subjects::identity::{Login, SignInWithPasskey, TokenPair, VerifyMfa};
+use lectern_subjects::identity::{Login, OidcCallback, SignInWithPasskey, TokenPair, VerifyMfa};
 use lectern_subjects::{Request, RequestInfo};
 use serde::de::IgnoredAny;
 
 /// What a sign-in can end with.
-const SIGN_INS: [&str; 3] = [Login::SUBJECT, VerifyMfa::SUBJECT, SignInWithPasskey::SUBJECT];
+const SIGN_INS: [&str; 4] =
+    [Login::SUBJECT, VerifyMfa::SUBJECT, SignInWithPasskey::SUBJECT, OidcCallback::SUBJECT];
 /// The cookie's name.
 const NAME: &str = "lectern_device";
 /// The request's field.
@@ -24,24 +25,30 @@ const LONGEST: usize = 512;
 
 /// The body of a sign-in with the cookie's token in front, when it names none itself. Anything else stays as it is.
 pub(crate) fn into_body(info: &RequestInfo, headers: &HeaderMap, body: Bytes) -> Bytes {
-    let Some(token) = SIGN_INS.contains(&info.subject).then(|| cookie(headers)).flatten() else {
+    if !SIGN_INS.contains(&info.subject) {
         return body;
-    };
+    }
+    with_field(FIELD, cookie(headers, NAME), body)
+}
+
+/// An object of fields with one more in front, when there is something for it and the object does not name it itself.
+pub(crate) fn with_field(field: &str, token: Option<&str>, body: Bytes) -> Bytes {
+    let Some(token) = token else { return body };
     // what is no object of fields is left for the decoder to refuse
     let Ok(fields) = serde_json::from_slice::<BTreeMap<String, IgnoredAny>>(&body) else { return body };
     let Some(rest) = body.trim_ascii_start().strip_prefix(b"{") else { return body };
-    if fields.contains_key(FIELD) {
+    if fields.contains_key(field) {
         return body;
     }
     let separator = if fields.is_empty() { "" } else { "," };
-    [format!("{{\"{FIELD}\":\"{token}\"{separator}").as_bytes(), rest].concat().into()
+    [format!("{{\"{field}\":\"{token}\"{separator}").as_bytes(), rest].concat().into()
 }
 
-/// The cookie's value, when it can be a token: base64url.
-fn cookie(headers: &HeaderMap) -> Option<&str> {
+/// A cookie's value, when it can be a token: base64url.
+pub(crate) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = cookies.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    let (_, value) = pairs.find(|(name, _)| *name == NAME)?;
+    let (_, value) = pairs.find(|(its_name, _)| *its_name == name)?;
     let of_a_token = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     ((1..=LONGEST).contains(&value.len()) && value.bytes().all(of_a_token)).then_some(value)
 }
@@ -63,7 +70,7 @@ pub(crate) fn set(
     HeaderValue::from_str(&cookie).ok()
 }
 
-fn is_local(headers: &HeaderMap, client: Option<IpAddr>) -> bool {
+pub(crate) fn is_local(headers: &HeaderMap, client: Option<IpAddr>) -> bool {
     let host = headers.get(HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let name = match host.strip_prefix('[') {
         Some(v6) => v6.split(']').next().unwrap_or_default(),

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use axum::body::Body;
 use axum::extract::{FromRequestParts, OriginalUri, RawPathParams, Request, State};
 use axum::http::header::{
-    ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH, SET_COOKIE, USER_AGENT,
+    ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH, LOCATION, SET_COOKIE,
+    USER_AGENT,
 };
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
@@ -24,7 +25,7 @@ use tracing::Instrument;
 use crate::client_address::client_address;
 use crate::input::{BadInput, FORM};
 use crate::routes::{Bound, Standing};
-use crate::{Gateway, device_cookie, problem};
+use crate::{Gateway, device_cookie, oidc_cookie, problem};
 
 /// Longest body of a request, bytes (architecture §13).
 pub(crate) const BODY_LIMIT: usize = 64 * 1024;
@@ -109,6 +110,7 @@ async fn forward(
     let query = parts.uri.query().unwrap_or_default();
     let body = bound.params.merge(&segments, query, body)?;
     let body = device_cookie::into_body(bound.info, &parts.headers, body);
+    let body = oidc_cookie::into_body(bound.info, &parts.headers, body);
     (bound.route.check)(&body).map_err(|bad| Refused {
         code: bad.code,
         details: bad.details,
@@ -134,9 +136,14 @@ async fn forward(
     let existing = header("Lectern-Existing").is_some();
     let status = if existing && bound.route.status == 201 { 200 } else { bound.route.status };
     let answer = repeat(message.payload.clone(), bound.route.repeated)?;
-    let mut response = success(status, header("ETag"), answer, parts, bound.info);
+    let mut response = match status {
+        302 => redirect(&answer)?,
+        _ => success(status, header("ETag"), answer, parts, bound.info),
+    };
     let client = asker.client.address;
-    if let Some(cookie) = device_cookie::set(bound.info, &parts.headers, client, &message.payload) {
+    let cookie = device_cookie::set(bound.info, &parts.headers, client, &message.payload)
+        .or_else(|| oidc_cookie::set(bound.info, &parts.headers, client, &message.payload));
+    if let Some(cookie) = cookie {
         response.headers_mut().insert(SET_COOKIE, cookie);
     }
     Ok(response)
@@ -309,6 +316,17 @@ fn repeat(answer: Bytes, names: &[(&str, &str)]) -> Result<Bytes, Refused> {
         }
     }
     Ok(Value::Object(fields).to_string().into())
+}
+
+/// An answer that sends the browser on.
+fn redirect(answer: &[u8]) -> Result<Response<Body>, Refused> {
+    let fields: Map<String, Value> = serde_json::from_slice(answer).map_err(|_| CommonRefusal::Internal)?;
+    let location = fields.get("url").and_then(Value::as_str).and_then(|url| HeaderValue::from_str(url).ok());
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::FOUND;
+    response.headers_mut().insert(LOCATION, location.ok_or(CommonRefusal::Internal)?);
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
 }
 
 fn success(

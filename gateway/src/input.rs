@@ -14,10 +14,14 @@ use crate::routes::Route;
 pub(crate) struct Params {
     /// Names in the path, in order.
     path: Vec<&'static str>,
+    /// Those of them that are words and no ids.
+    words: Vec<&'static str>,
     /// Fields that are no strings, so that `limit=20` becomes a number.
     kinds: HashMap<String, Kind>,
     /// Whether fields may come in the query.
     query: bool,
+    /// The only ones that are read there; others are ignored.
+    read: Option<&'static [&'static str]>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -46,7 +50,7 @@ impl BadInput {
 
 impl Params {
     pub fn of(route: &'static Route, info: &'static RequestInfo) -> Params {
-        let path =
+        let path: Vec<&'static str> =
             route.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')).collect();
         let mut generator = SchemaGenerator::default();
         (info.request_schema)(&mut generator);
@@ -57,7 +61,12 @@ impl Params {
             .flatten()
             .filter_map(|(name, schema)| Some((name.clone(), kind(schema)?)))
             .collect();
-        Params { path, kinds, query: route.method == "GET" }
+        let is_word = |name: &&&str| {
+            let schema = &definition["properties"][**name];
+            schema["type"] == "string" && schema["format"].is_null()
+        };
+        let words = path.iter().filter(is_word).copied().collect();
+        Params { path, words, kinds, query: route.method == "GET", read: route.query }
     }
 
     /// The request's JSON. Path parameters are put in front of the body's fields; a body that names one of them too
@@ -69,6 +78,10 @@ impl Params {
         let mut fields = Vec::with_capacity(self.path.len() + 2);
         for name in &self.path {
             let value = segments.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+            if let (true, Some(word)) = (self.words.contains(name), value) {
+                fields.push(format!("\"{name}\":{}", json!(percent_decoded(word))));
+                continue;
+            }
             let id = value.and_then(|value| Uuid::try_parse(value).ok());
             let id = id.ok_or_else(|| BadInput::field(&format!("/{name}"), "an id is a UUID"))?;
             fields.push(format!("\"{name}\":\"{id}\""));
@@ -76,6 +89,9 @@ impl Params {
         for (name, value) in form_pairs(query) {
             if !self.query {
                 return Err(BadInput::field(&format!("/{name}"), "unknown query parameter"));
+            }
+            if self.read.is_some_and(|read| !read.contains(&name.as_str())) {
+                continue;
             }
             fields.push(format!("{}:{}", json!(name), self.typed(&name, &value)));
         }
@@ -173,7 +189,7 @@ fn percent_decoded(text: &str) -> String {
 mod tests {
     use lectern_subjects::Request;
     use lectern_subjects::courses::{ListCourses, UpdateCourse};
-    use lectern_subjects::identity::RevokeToken;
+    use lectern_subjects::identity::{OidcCallback, RevokeToken};
 
     use super::*;
     use crate::routes::ROUTES;
@@ -233,6 +249,16 @@ mod tests {
             assert!(matches!(read(bad), Ok(Err(_))), "{bad:?}");
         }
         assert!(params.of_form(b"token=\xff").is_err());
+    }
+
+    #[test]
+    fn rfc6749_of_a_providers_answer_only_what_is_known_is_read_and_never_what_cookies_say() {
+        let answer =
+            "state=s&code=c&session_state=x&scope=a+b&binding=planted&device_token=planted&provider=other";
+        let text = merged::<OidcCallback>(&[("provider", "my%22own")], answer, "").expect("a request");
+        assert_eq!(text, r#"{"provider":"my\"own","state":"s","code":"c"}"#);
+        let twice = merged::<OidcCallback>(&[("provider", "google")], "state=a&state=b", "").expect("json");
+        assert!(lectern_subjects::decode::<OidcCallback>(twice.as_bytes()).is_err());
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod health;
 mod input;
 mod limits;
 mod media;
+mod oidc_cookie;
 mod openapi;
 mod problem;
 mod range;

@@ -15,12 +15,14 @@ use crate::routes::{ROUTES, Route, Standing};
 const COMPONENTS: &str = "#/components/schemas/";
 
 /// Requests of features that a setting switches on, by how their subjects begin: elsewhere they answer COMMON_0006.
-const SWITCHED_ON_BY: [(&str, &str); 5] = [
+const SWITCHED_ON_BY: [(&str, &str); 7] = [
     ("svc.identity.v1.auth.mfa_", "ENABLE_TWO_FACTOR_AUTH"),
     ("svc.identity.v1.mfa.totp_", "ENABLE_TWO_FACTOR_AUTH"),
     ("svc.identity.v1.mfa.recovery_", "ENABLE_TWO_FACTOR_AUTH"),
     ("svc.identity.v1.mfa.passkey_", "PASSKEYS_ENABLED"),
     ("svc.identity.v1.auth.passkey_", "PASSKEYS_ENABLED"),
+    ("svc.identity.v1.auth.oidc_", "ENABLE_SOCIAL_LOGIN"),
+    ("svc.identity.v1.identities.", "ENABLE_SOCIAL_LOGIN"),
 ];
 
 /// The document.
@@ -78,6 +80,7 @@ fn operation(route: &Route, info: &RequestInfo, generator: &mut SchemaGenerator)
     for (name, schema) in fields["properties"].as_object().into_iter().flatten() {
         let place = match () {
             () if in_path.contains(&name.as_str()) => "path",
+            () if route.query.is_some_and(|read| !read.contains(&name.as_str())) => continue,
             () if route.method == "GET" => "query",
             () => continue,
         };
@@ -104,6 +107,9 @@ fn operation(route: &Route, info: &RequestInfo, generator: &mut SchemaGenerator)
     });
     if let Some((_, setting)) = SWITCHED_ON_BY.iter().find(|(start, _)| info.subject.starts_with(start)) {
         operation["x-switched-on-by"] = json!(setting);
+    }
+    if route.query.is_some() {
+        operation["x-other-parameters-ignored"] = json!(true);
     }
     if route.standing != Standing::Own {
         // an id belongs to one operation: the request's own row
@@ -182,10 +188,16 @@ fn without(schema: &Value, in_path: &[&str]) -> Value {
 
 fn responses(route: &Route, info: &RequestInfo, reply: &Value, example: &Value) -> Value {
     let mut responses = Map::new();
-    let success = json!({
-        "description": "Done.",
-        "content": { "application/json": { "schema": reply, "example": example } },
-    });
+    let success = match route.status {
+        302 => json!({
+            "description": "The browser goes on to `url` of the answer that the subject gives.",
+            "headers": { "Location": { "schema": { "type": "string", "format": "uri" } } },
+        }),
+        _ => json!({
+            "description": "Done.",
+            "content": { "application/json": { "schema": reply, "example": example } },
+        }),
+    };
     if route.status == 201 {
         responses.insert(
             "200".to_owned(),

@@ -21,11 +21,12 @@ use lectern_subjects::enrollment::{
 use lectern_subjects::identity::{
     AddPasskey, AskForPasskey, ChangeEmail, ChangePassword, CheckToken, ConfirmEmail, ConfirmTotp,
     CreateUser, DeleteUser, DisableUser, EnableUser, EraseMe, ForgotPassword, GetAccount, GetAuditPrivate,
-    GetErasure, GetJwks, GetMe, GetUser, GetUserinfo, IntrospectToken, ListAuthSessions, ListLoginHistory,
-    ListPasskeys, ListUserSessions, ListUsers, Login, Logout, MakeRecoveryCodes, Reauthenticate, Refresh,
-    Register, RemovePasskey, RemoveTotp, ResendVerification, ResetPassword, RevokeAllSessions,
-    RevokeAuthSession, RevokeByLink, RevokeOtherAuthSessions, RevokeToken, RevokeUserSessions, RotateKeys,
-    SetRole, SignInWithPasskey, StartPasskey, StartTotp, UnlockUser, UpdateMe, UpdateUser, VerifyEmail,
+    GetErasure, GetJwks, GetMe, GetUser, GetUserinfo, IntrospectToken, LinkIdentity, ListAuthSessions,
+    ListIdentities, ListLoginHistory, ListPasskeys, ListProviders, ListUserSessions, ListUsers, Login,
+    Logout, MakeRecoveryCodes, OidcCallback, Reauthenticate, Refresh, Register, RemovePasskey, RemoveTotp,
+    ResendVerification, ResetPassword, RevokeAllSessions, RevokeAuthSession, RevokeByLink,
+    RevokeOtherAuthSessions, RevokeToken, RevokeUserSessions, RotateKeys, SetRole, SignInWithPasskey,
+    StartOidc, StartPasskey, StartTotp, UnlinkIdentity, UnlockUser, UpdateMe, UpdateUser, VerifyEmail,
     VerifyMfa,
 };
 use lectern_subjects::notifications::{ListNotices, ReadNotice};
@@ -45,7 +46,7 @@ pub struct Route {
     pub path: &'static str,
     /// The request's subject.
     pub subject: &'static str,
-    /// The status of a success.
+    /// The status of a success. With 302 the answer's `url` is where the browser goes.
     pub status: u16,
     /// Reads and validates a body.
     pub(crate) check: fn(&[u8]) -> Result<(), lectern_subjects::decode::BadShape>,
@@ -55,6 +56,8 @@ pub struct Route {
     pub form: bool,
     /// Fields of the answer that are repeated under the name that a seed documents, as (ours, the seed's).
     pub repeated: &'static [(&'static str, &'static str)],
+    /// The query parameters that are read, where others are ignored as their standard asks.
+    pub query: Option<&'static [&'static str]>,
     /// How long a client waits for the answer at most.
     pub(crate) deadline: Duration,
 }
@@ -83,6 +86,7 @@ const fn route<R: Request>(method: &'static str, path: &'static str, status: u16
         standing: Standing::Own,
         form: false,
         repeated: &[],
+        query: None,
         deadline: DEFAULT_DEADLINE,
     }
 }
@@ -104,10 +108,21 @@ impl Route {
         Route { form: true, ..self }
     }
 
+    const fn reading(self, query: &'static [&'static str]) -> Route {
+        Route { query: Some(query), ..self }
+    }
+
     const fn repeating(self, repeated: &'static [(&'static str, &'static str)]) -> Route {
         Route { repeated, ..self }
     }
 }
+
+/// What waits for an OpenID provider.
+const TIME_FOR_A_PROVIDER: Duration = Duration::from_secs(10);
+
+/// What an OpenID provider's answer is read for. Its other parameters are ignored (RFC 6749 §4.1.2), and so is what only
+/// cookies may say.
+const OF_AN_ANSWER: &[&str] = &["state", "code", "iss", "error"];
 
 /// Seed 004's spelling of a token pair.
 const CAMEL_TOKENS: &[(&str, &str)] = &[("access_token", "accessToken"), ("refresh_token", "refreshToken")];
@@ -122,6 +137,12 @@ pub static ROUTES: &[Route] = &[
     route::<VerifyMfa>("POST", "/api/v1/auth/mfa/verify", 200),
     route::<AskForPasskey>("POST", "/api/v1/auth/passkeys/login/options", 200),
     route::<SignInWithPasskey>("POST", "/api/v1/auth/passkeys/login/verify", 200),
+    route::<ListProviders>("GET", "/api/v1/auth/oidc", 200),
+    // a redirect to the provider, and its answer: what browsers do, with cookies for what the bus has as fields
+    route::<StartOidc>("GET", "/api/v1/auth/oidc/{provider}/start", 302).within(TIME_FOR_A_PROVIDER),
+    route::<OidcCallback>("GET", "/api/v1/auth/oidc/{provider}/callback", 200)
+        .within(TIME_FOR_A_PROVIDER)
+        .reading(OF_AN_ANSWER),
     route::<Reauthenticate>("POST", "/api/v1/auth/reauthenticate", 200),
     route::<Refresh>("POST", "/api/v1/auth/refresh", 200),
     route::<Logout>("POST", "/api/v1/auth/logout", 200),
@@ -138,6 +159,9 @@ pub static ROUTES: &[Route] = &[
     route::<AddPasskey>("POST", "/api/v1/users/me/passkeys", 201),
     route::<ListPasskeys>("GET", "/api/v1/users/me/passkeys", 200),
     route::<RemovePasskey>("DELETE", "/api/v1/users/me/passkeys/{id}", 200),
+    route::<LinkIdentity>("POST", "/api/v1/users/me/identities", 200).within(TIME_FOR_A_PROVIDER),
+    route::<ListIdentities>("GET", "/api/v1/users/me/identities", 200),
+    route::<UnlinkIdentity>("DELETE", "/api/v1/users/me/identities/{id}", 200),
     route::<GetAccount>("GET", "/api/v2/users/me", 200),
     // seed 001 writes PUT; absent fields stay as they are in both
     route::<UpdateMe>("PATCH", "/api/v1/users/me", 200),

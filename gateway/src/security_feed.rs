@@ -22,7 +22,7 @@ use crate::Gateway;
 use crate::edge::{self, Refused};
 
 /// What is told, by entity and fact; the rest of identity's facts is daily life.
-const TOLD: [&str; 13] = [
+const TOLD: [&str; 15] = [
     "user.login_failed",
     "user.locked",
     "user.unlocked",
@@ -33,6 +33,8 @@ const TOLD: [&str; 13] = [
     "user.email_changed",
     "user.deleted",
     "user.credential_changed",
+    "identity.linked",
+    "identity.unlinked",
     "session.reuse_detected",
     "security.suspicious",
     "keys.rotated",

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::str::FromStr;
 
-/// One variable of the configuration table.
+/// One variable of the configuration table, or one per name where there are several of something.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
-    /// The variable's name.
+    /// The variable's name; a `*` stands for a name that another setting lists, as in `OIDC_*_ISSUER`.
     pub name: &'static str,
     /// What holds when it is absent; none: required, or switched off, as the help says.
     pub default: Option<&'static str>,
@@ -16,6 +16,23 @@ pub struct Setting {
     pub secret: bool,
     /// What it means, with unit and range, in one line.
     pub help: &'static str,
+}
+
+impl Setting {
+    /// The variable of one of several.
+    pub fn name_of(&self, which: &str) -> String {
+        self.name.replacen('*', which, 1)
+    }
+
+    fn covers(&self, name: &str) -> bool {
+        match self.name.split_once('*') {
+            None => self.name == name,
+            Some((before, after)) => {
+                let rest = name.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
+                rest.is_some_and(|which| !which.is_empty())
+            }
+        }
+    }
 }
 
 /// A variable that stops the start.
@@ -189,7 +206,7 @@ impl Env {
                 let wrong = |reason: &str| ConfigError::new(&name, format!("line {}: {reason}", number + 1));
                 let (key, value) = line.split_once('=').ok_or_else(|| wrong("expected NAME=value"))?;
                 let key = key.trim();
-                if !known.iter().any(|setting| setting.name == key) && !is_without_meaning(key) {
+                if !known.iter().any(|setting| setting.covers(key)) && !is_without_meaning(key) {
                     return Err(wrong(&format!("there is no setting {key}; `lectern config` lists all")));
                 }
                 values.insert(key.to_owned(), value.trim().trim_matches('"').to_owned());
@@ -246,6 +263,12 @@ impl Env {
         self.values.get(setting.name).map(String::as_str).filter(|v| !v.is_empty()).or(setting.default)
     }
 
+    /// The value in force of one of several.
+    pub fn get_of(&self, setting: &Setting, which: &str) -> Option<&str> {
+        let value = self.values.get(&setting.name_of(which)).map(String::as_str);
+        value.filter(|v| !v.is_empty()).or(setting.default)
+    }
+
     /// The value in force of a variable that must be there.
     ///
     /// # Errors
@@ -277,13 +300,22 @@ impl Env {
 pub fn print(env: &Env, settings: &[Setting]) -> String {
     let mut text = String::new();
     for setting in settings {
-        let mark = if env.is_set(setting.name) { '*' } else { ' ' };
-        let value = match env.get(setting) {
-            Some(_) if setting.secret => "***",
-            Some(value) => &crate::telemetry::mask::mask(value),
-            None => "(absent)",
-        };
-        text.push_str(&format!("{mark} {}={value}\n", setting.name));
+        let several = setting.name.contains('*');
+        let set = env.values.keys().filter(|name| several && setting.covers(name) && env.is_set(name));
+        let mut names: Vec<&str> = set.map(String::as_str).collect();
+        if names.is_empty() {
+            names.push(setting.name);
+        }
+        for name in names {
+            let mark = if env.is_set(name) { '*' } else { ' ' };
+            let set = env.values.get(name).map(String::as_str).filter(|v| !v.is_empty());
+            let value = match set.or(setting.default) {
+                Some(_) if setting.secret => "***",
+                Some(value) => &crate::telemetry::mask::mask(value),
+                None => "(absent)",
+            };
+            text.push_str(&format!("{mark} {name}={value}\n"));
+        }
     }
     text
 }
@@ -334,6 +366,25 @@ mod tests {
         std::fs::write(file.path(), "ENVIRONMENT=staging\nENVIRONMNT=x\n").unwrap();
         let refused = Env::load(Some(file.path()), SETTINGS).err().unwrap().to_string();
         assert!(refused.contains("line 2") && refused.contains("ENVIRONMNT"), "{refused}");
+    }
+
+    #[test]
+    fn a_setting_of_several_is_read_named_and_printed_for_each() {
+        const SECRET: Setting = Setting { name: "SHOP_*_KEY", default: None, secret: true, help: "" };
+        const COLOUR: Setting =
+            Setting { name: "SHOP_*_COLOUR", default: Some("red"), secret: false, help: "" };
+        let env = env(&[("SHOP_EAST_KEY", "k1"), ("SHOP_WEST_KEY", "k2"), ("SHOP_WEST_COLOUR", "blue")]);
+        assert_eq!((env.get_of(&SECRET, "EAST"), env.get_of(&SECRET, "NORTH")), (Some("k1"), None));
+        assert_eq!((env.get_of(&COLOUR, "EAST"), env.get_of(&COLOUR, "WEST")), (Some("red"), Some("blue")));
+        let printed = print(&env, &[SECRET, COLOUR]);
+        assert_eq!(printed, "* SHOP_EAST_KEY=***\n* SHOP_WEST_KEY=***\n* SHOP_WEST_COLOUR=blue\n");
+        assert!(!COLOUR.covers("SHOP__COLOUR") && !COLOUR.covers("SHOP_COLOUR"));
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "SHOP_EAST_COLOUR=green\n").unwrap();
+        assert!(
+            Env::load(Some(file.path()), &[COLOUR]).is_ok()
+                && Env::load(Some(file.path()), &[SECRET]).is_err()
+        );
     }
 
     #[test]

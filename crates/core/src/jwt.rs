@@ -1,14 +1,18 @@
 //! Access tokens: EdDSA JWT after RFC 9068, signed and verified by ring through jsonwebtoken's provider interface. One
-//! strict `verify` for all roles (`spec/reliability.md` J1).
+//! strict `verify` for all roles (`spec/reliability.md` J1). The same provider verifies what others sign with RS256 and
+//! ES256; access tokens are never among that, because `verify` pins their algorithm.
 
 use std::sync::Once;
 
 use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind, EncodingKey, Header, Validation};
 use lectern_subjects::Role;
 use lectern_subjects::id::{AuthSessionId, UserId};
-use ring::signature::{ED25519, Ed25519KeyPair, UnparsedPublicKey};
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED, ED25519, Ed25519KeyPair, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents,
+    UnparsedPublicKey,
+};
 use serde::{Deserialize, Serialize};
 use signature::{Signer, Verifier};
 
@@ -173,21 +177,56 @@ impl JwtSigner for RingSigner {
     }
 }
 
-struct RingVerifier(UnparsedPublicKey<Vec<u8>>);
+enum PublicKey {
+    Bytes(UnparsedPublicKey<Vec<u8>>),
+    Rsa(RsaPublicKeyComponents<Vec<u8>>),
+}
+
+struct RingVerifier {
+    algorithm: Algorithm,
+    key: PublicKey,
+}
 
 impl Verifier<Vec<u8>> for RingVerifier {
     fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), signature::Error> {
-        self.0.verify(message, signature).map_err(|_| signature::Error::new())
+        let verified = match &self.key {
+            PublicKey::Bytes(key) => key.verify(message, signature),
+            PublicKey::Rsa(key) => key.verify(&RSA_PKCS1_2048_8192_SHA256, message, signature),
+        };
+        verified.map_err(|_| signature::Error::new())
     }
 }
 
 impl JwtVerifier for RingVerifier {
     fn algorithm(&self) -> Algorithm {
-        Algorithm::EdDSA
+        self.algorithm
     }
 }
 
-/// EdDSA only: any other algorithm is refused before a key is looked at.
+/// A key of one kind verifies signatures of that kind only.
+fn verifier(
+    algorithm: &Algorithm,
+    key: &DecodingKey,
+) -> Result<Box<dyn JwtVerifier>, jsonwebtoken::errors::Error> {
+    if key.family() != algorithm.family() {
+        return Err(ErrorKind::InvalidAlgorithm.into());
+    }
+    let bytes = |kind| Ok(PublicKey::Bytes(UnparsedPublicKey::new(kind, key.try_get_as_bytes()?.to_vec())));
+    let key = match (algorithm, key.kind()) {
+        (Algorithm::EdDSA, _) => bytes(&ED25519),
+        (Algorithm::ES256, _) => bytes(&ECDSA_P256_SHA256_FIXED),
+        (Algorithm::RS256, DecodingKeyKind::RsaModulusExponent { n, e }) => {
+            // ring takes numbers without leading zeros, which some write all the same
+            let number = |bytes: &[u8]| bytes.iter().copied().skip_while(|byte| *byte == 0).collect();
+            Ok(PublicKey::Rsa(RsaPublicKeyComponents { n: number(n), e: number(e) }))
+        }
+        // no shared secret verifies anything
+        _ => Err(jsonwebtoken::errors::Error::from(ErrorKind::InvalidAlgorithm)),
+    }?;
+    Ok(Box::new(RingVerifier { algorithm: *algorithm, key }))
+}
+
+/// Signs EdDSA only; any other algorithm is refused before a key is looked at.
 static RING: CryptoProvider = CryptoProvider {
     signer_factory: |algorithm, key| match algorithm {
         Algorithm::EdDSA => Ed25519KeyPair::from_pkcs8_maybe_unchecked(key.as_bytes())
@@ -195,17 +234,12 @@ static RING: CryptoProvider = CryptoProvider {
             .map_err(|_| ErrorKind::InvalidEddsaKey.into()),
         _ => Err(ErrorKind::InvalidAlgorithm.into()),
     },
-    verifier_factory: |algorithm, key| match algorithm {
-        Algorithm::EdDSA => {
-            let key = UnparsedPublicKey::new(&ED25519, key.try_get_as_bytes()?.to_vec());
-            Ok(Box::new(RingVerifier(key)) as Box<dyn JwtVerifier>)
-        }
-        _ => Err(ErrorKind::InvalidAlgorithm.into()),
-    },
+    verifier_factory: verifier,
     key_utils: KeyUtils::new_unimplemented(),
 };
 
-fn install() {
+/// Makes ring the cryptography of jsonwebtoken, once; for who verifies tokens of others by it.
+pub fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         // a second provider in this process would be an error of ours, found by any test that verifies a token

@@ -85,6 +85,7 @@ pub const TABLE: &[Metric] = &[
     row("user_signup_total", Counter, "sign-ups", &["status"]),
     row("user_email_verification_total", Counter, "e-mail verifications", &["status"]),
     row("user_mfa_total", Counter, "second factors and passkeys shown or asked for", &["kind", "status"]),
+    row("user_oidc_total", Counter, "answers of OpenID providers", &["provider", "status"]),
     row("user_password_reset_total", Counter, "links asked for, and what became of them", &["status"]),
     row("user_refresh_total", Counter, "exchanges of refresh tokens", &["status"]),
     row("user_session_revocations_total", Counter, "auth sessions ended", &["reason"]),

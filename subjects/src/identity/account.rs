@@ -52,6 +52,18 @@ pub struct Register {
     pub role: Option<Role>,
 }
 
+impl Register {
+    /// An address that somebody else has told, trimmed, if an account may have it.
+    pub fn address(told: &str) -> Option<&str> {
+        email_address(told, &()).ok().map(|()| told.trim())
+    }
+
+    /// A name that somebody else has told, trimmed, if a person may have it here.
+    pub fn person(told: &str) -> Option<&str> {
+        person_name(told, &()).ok().map(|()| told.trim())
+    }
+}
+
 /// A user, as shown to themselves and to admins.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct User {

@@ -4,6 +4,7 @@ mod account;
 mod admin;
 mod audit;
 mod check;
+mod federation;
 mod password;
 mod privacy;
 mod profile;
@@ -18,6 +19,7 @@ use uuid::Uuid;
 pub use self::account::*;
 pub use self::admin::*;
 pub use self::audit::*;
+pub use self::federation::*;
 pub use self::password::*;
 pub use self::privacy::*;
 pub use self::profile::*;
@@ -25,7 +27,7 @@ pub use self::second_factor::*;
 pub use self::session::*;
 pub use self::sign_in::*;
 pub use self::token::*;
-use crate::id::{AuthSessionId, UserId};
+use crate::id::{AuthSessionId, CredentialId, UserId};
 use crate::{Access, Page, Permission, Role, facts, refusals, requests};
 
 refusals! {
@@ -53,6 +55,8 @@ refusals! {
         RefreshTokenReused = "USER_1010" 401 Unauthenticated "the refresh token was used before; the session is ended",
         /// The token's session was ended.
         TokenRevoked = "USER_1011" 401 Unauthenticated "the token has been revoked",
+        /// The provider refused, was refused, or gave no ID token that is good; details hold `provider` and `reason`.
+        FederationFailed = "USER_1012" 401 Unauthenticated "the sign-in at the provider did not succeed",
         /// No such user.
         UserNotFound = "USER_1101" 404 NotFound "no such user",
         /// Another account has this e-mail.
@@ -69,8 +73,10 @@ refusals! {
         CodeExpired = "USER_1107" 400 Invalid "the code has expired",
         /// Nothing would be left to sign in with.
         LastCredential = "USER_1108" 409 Conflict "the account would have nothing to sign in with",
-        /// No such passkey.
+        /// No such passkey or identity.
         CredentialNotFound = "USER_1109" 404 NotFound "no such credential",
+        /// Somebody else's account is signed in to with it.
+        IdentityTaken = "USER_1110" 409 Conflict "the identity is linked to another account",
         /// No such session.
         SessionNotFound = "USER_1201" 404 NotFound "no such session",
         /// The session ran out.
@@ -101,6 +107,12 @@ requests! { IdentityRefusal;
     "svc.identity.v1.auth.passkey_options" Access::Public, Unkeyed AskForPasskey => PasskeyChallenge;
     /// Sign in with a passkey.
     "svc.identity.v1.auth.passkey_verify" Access::Public, Unkeyed SignInWithPasskey => TokenPair;
+    /// Where else one may sign in.
+    "svc.identity.v1.auth.oidc_providers" Access::Public, Read ListProviders => Providers;
+    /// Begin to sign in at an OpenID provider.
+    "svc.identity.v1.auth.oidc_start" Access::Public, Unkeyed StartOidc => OidcStart;
+    /// Sign in, sign up, or link an identity with an OpenID provider's answer.
+    "svc.identity.v1.auth.oidc_callback" Access::Public, Unkeyed OidcCallback => OidcAnswer;
     /// Prove again who the caller is: a new pair of the same session.
     "svc.identity.v1.auth.reauthenticate" Access::User, Unkeyed Reauthenticate => TokenPair;
     /// Exchange a refresh token for a new pair.
@@ -133,6 +145,12 @@ requests! { IdentityRefusal;
     "svc.identity.v1.mfa.passkey_list" Access::User, Read ListPasskeys => Page<Passkey>;
     /// Do without a passkey.
     "svc.identity.v1.mfa.passkey_remove" Access::Owner, Write RemovePasskey => Message;
+    /// Begin to link an account at an OpenID provider to the caller's own.
+    "svc.identity.v1.identities.link" Access::User, Unkeyed LinkIdentity => OidcStart;
+    /// The accounts at OpenID providers that sign in to the caller's own.
+    "svc.identity.v1.identities.list" Access::User, Read ListIdentities => Page<Identity>;
+    /// Do without one of them.
+    "svc.identity.v1.identities.unlink" Access::Owner, Write UnlinkIdentity => Message;
     /// Change the caller's own account.
     "svc.identity.v1.users.me_update" Access::User, Write UpdateMe => User, shape { "role" => RoleNotAssignable, "roles" => RoleNotAssignable };
     /// The caller's own account, in full.
@@ -298,6 +316,24 @@ facts! {
         kind: String,
         /// `added`, `replaced`, `used` or `removed`.
         action: String,
+    }
+    /// An account at an OpenID provider signs in to this account from now on.
+    IdentityLinked "evt.identity.v1.identity.linked" by user_id {
+        /// The user.
+        user_id: UserId,
+        /// The identity.
+        id: CredentialId,
+        /// The provider, as the configuration calls it.
+        provider: String,
+    }
+    /// An account at an OpenID provider signs in to this account no longer.
+    IdentityUnlinked "evt.identity.v1.identity.unlinked" by user_id {
+        /// The user.
+        user_id: UserId,
+        /// The identity.
+        id: CredentialId,
+        /// The provider, as the configuration called it.
+        provider: String,
     }
     /// An auth session was ended; its tokens are refused from now on.
     SessionRevoked "evt.identity.v1.session.revoked" by user_id {

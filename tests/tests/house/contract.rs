@@ -41,6 +41,8 @@ pub struct Route {
     pub success: u16,
     /// Whether the body may also come as a form.
     pub form: bool,
+    /// Whether it ignores query parameters that it does not know, as a standard asks.
+    pub ignores_others: bool,
     /// Documented statuses, each with its refusal codes.
     pub statuses: BTreeMap<u16, BTreeSet<String>>,
 }
@@ -51,6 +53,8 @@ pub struct Field {
     pub name: String,
     pub place: Place,
     pub required: bool,
+    /// Whether it is a word and no id.
+    pub word: bool,
     /// Whether a string can't be right.
     pub typed: bool,
     /// Whether any JSON is right.
@@ -153,6 +157,7 @@ fn routes(openapi: &Value) -> BTreeMap<String, Route> {
                 path: path.clone(),
                 fields: fields(openapi, operation),
                 success: success(operation),
+                ignores_others: operation["x-other-parameters-ignored"] == true,
                 form: operation["requestBody"]["content"].get("application/x-www-form-urlencoded").is_some(),
                 statuses: statuses(operation),
             };
@@ -208,6 +213,7 @@ fn field(name: &str, place: Place, required: bool, schema: &Value) -> Field {
         name: name.to_owned(),
         place,
         required,
+        word: is("string") && schema.get("format").is_none(),
         typed: is("integer") || is("boolean") || is("number"),
         anything: keys.iter().all(|key| schema.get(*key).is_none()),
     }

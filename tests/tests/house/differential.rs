@@ -55,7 +55,8 @@ async fn bad_input_is_refused_alike_on_both_roads() {
     let house = house().await;
     let doors = house.doors().await;
     let admin = house.staff("admin");
-    for (operation, route) in house.contract.routed() {
+    // what a provider's redirect brings has its other half in cookies, which the bus has not: oidc.rs shows both roads
+    for (operation, route) in house.contract.routed().filter(|(_, route)| !route.ignores_others) {
         let who = fitting(operation, &admin);
         for input in bad_inputs(operation, route) {
             let answer = doors.both(who.as_ref(), &operation.subject, &input).await;

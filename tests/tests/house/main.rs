@@ -19,10 +19,14 @@ mod edge;
 mod erasure;
 mod health;
 mod idempotency;
+#[path = "../../../workers/identity/tests/identity/idp.rs"]
+#[expect(dead_code, reason = "its bad manners are for the tests of identity itself")]
+mod idp;
 mod load;
 mod log_secrets;
 mod media;
 mod nothing_written;
+mod oidc;
 mod permissions;
 mod revocation;
 mod road;

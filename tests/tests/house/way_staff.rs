@@ -9,13 +9,20 @@ use crate::way::Way;
 use crate::way_account::without_clients;
 
 /// Requests that the way leaves out, and where they are shown instead.
-pub const ELSEWHERE: [&str; 3] = [
+pub const ELSEWHERE: [&str; 9] = [
     // ends everybody's sessions, and the house is shared: workers/identity/tests/identity/staff_sessions.rs
     "svc.identity.v1.admin.sessions_revoke_all",
     // changes the keys of all other tests: workers/identity/tests/identity/key_rotation.rs
     "svc.identity.v1.admin.keys_rotate",
     // its token comes in a letter about an address, and the bus has none: abuse.rs
     "svc.identity.v1.auth.revoke_by_link",
+    // need a provider, and a browser for its redirects: oidc.rs
+    "svc.identity.v1.auth.oidc_providers",
+    "svc.identity.v1.auth.oidc_start",
+    "svc.identity.v1.auth.oidc_callback",
+    "svc.identity.v1.identities.link",
+    "svc.identity.v1.identities.list",
+    "svc.identity.v1.identities.unlink",
 ];
 
 /// An account is looked at, changed, switched off and on, and deleted.

@@ -10,6 +10,7 @@ use lectern_subjects::{CommonRefusal, Refusal};
 use sqlx::Postgres;
 use sqlx::pool::PoolConnection;
 
+use crate::federation::Federation;
 use crate::gauges;
 use crate::mail::Post;
 use crate::password::{Hashing, NotHashed};
@@ -33,6 +34,7 @@ pub(crate) struct Own {
     pub places: Places,
     pub post: Option<Post>,
     pub keys: SigningKeys,
+    pub federation: Option<Federation>,
 }
 
 impl Own {
@@ -41,7 +43,8 @@ impl Own {
         let vault = Vault::open_with(env)?;
         let hashing = Hashing::new(settings.hash_pool, settings.argon2.clone(), &vault)?;
         let (places, keys, post) = (Places::default(), SigningKeys::default(), Post::of(&settings));
-        Ok(Own { settings, vault, hashing, places, post, keys })
+        let federation = settings.providers.as_ref().map(Federation::new).transpose()?;
+        Ok(Own { settings, vault, hashing, places, post, keys, federation })
     }
 }
 
@@ -97,6 +100,11 @@ impl App {
 
     pub(crate) fn post(&self) -> Option<&Post> {
         self.own.post.as_ref()
+    }
+
+    /// None where nobody signs in at providers.
+    pub(crate) fn federation(&self) -> Option<&Federation> {
+        self.own.federation.as_ref()
     }
 
     pub(crate) fn keys(&self) -> &SigningKeys {

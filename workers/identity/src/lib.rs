@@ -12,6 +12,8 @@
 //!   within the grace gets the identical pair, whoever repeats it later ends the session.
 //! - A code of an authenticator app, a recovery code, a passkey's challenge and the token between the halves of a sign-in
 //!   are good once; five wrong codes lock the second factor, and a right password alone never passes it.
+//! - An account at an OpenID provider is one account's (constraint `credentials_external_key_key` over issuer and subject);
+//!   its address never links it to anybody.
 //! - A link that sets a password is used once, and who gets a new password loses the sessions of the old one.
 //! - After a sign-out was answered, every role can know that the session's tokens are void.
 //! - Somebody active is admin (triggers `users_keep_an_admin…`), however many admins remove each other at once.
@@ -20,6 +22,7 @@
 mod account;
 mod app;
 mod erasure;
+mod federation;
 mod gauges;
 mod mail;
 mod mfa;
@@ -58,6 +61,9 @@ pub fn service() -> Service<App> {
         .on(mfa::mfa_verify::mfa_verify)
         .on(mfa::passkey_sign_in::options)
         .on(mfa::passkey_sign_in::verify)
+        .on(federation::start::providers)
+        .on(federation::start::start)
+        .on(federation::callback::callback)
         .on(mfa::reauthenticate::reauthenticate)
         .on(session::refresh::refresh)
         .on(session::logout::logout)
@@ -74,6 +80,9 @@ pub fn service() -> Service<App> {
         .on(mfa::passkeys::add)
         .on(mfa::passkeys::list)
         .on(mfa::passkeys::remove)
+        .on(federation::start::link)
+        .on(federation::identities::list)
+        .on(federation::identities::unlink)
         .on(account::me::account)
         .on(account::me_update::me_update)
         .on(account::email_change::email_change)

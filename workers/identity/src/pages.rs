@@ -11,6 +11,16 @@ pub(crate) fn limit(asked: Option<u32>) -> u32 {
     asked.unwrap_or(DEFAULT_LIMIT)
 }
 
+/// The id that a page of a list by id goes on after; the first page begins before every row.
+///
+/// # Errors
+/// COMMON_0001 when it is no cursor of ours.
+pub(crate) fn after(cursor: Option<&str>) -> Result<Uuid, Refused<CommonRefusal>> {
+    let details = || json!([{ "pointer": "/cursor", "reason": "no cursor of this list" }]);
+    let read = |cursor: &str| cursor.parse().map_err(|_| CommonRefusal::ValidationFailed.because(details()));
+    cursor.map_or(Ok(Uuid::nil()), read)
+}
+
 /// A row's place in a list; as a cursor 48 hexadecimal digits: microseconds since 1970, then the id.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Place {

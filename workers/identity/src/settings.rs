@@ -9,6 +9,7 @@ use webauthn_rs::prelude::Webauthn;
 
 use crate::sign_in::rate::{Limit, Rate};
 
+use crate::federation::provider::{self, Providers};
 use crate::mail::smtp::{
     EMAIL_FROM, SMTP_CA_FILE, SMTP_HOST, SMTP_PASSWORD, SMTP_PORT, SMTP_TLS, SMTP_USER, SmtpSettings,
 };
@@ -219,6 +220,15 @@ pub const SETTINGS: &[Setting] = &[
     PASSKEYS,
     RP_ID,
     RP_ORIGINS,
+    provider::SOCIAL_LOGIN,
+    provider::PROVIDERS,
+    provider::ISSUER,
+    provider::CLIENT_ID,
+    provider::CLIENT_SECRET,
+    provider::SCOPES,
+    provider::NAME,
+    provider::REDIRECT_URL,
+    provider::CA_FILE,
     MAX_ATTEMPTS,
     LOCKOUT_MINUTES,
     REQUIRES_VERIFIED,
@@ -270,6 +280,8 @@ pub(crate) struct Settings {
     pub two_factor: bool,
     /// Who passkeys are made for; none: there are no passkeys here.
     pub relying_party: Option<Webauthn>,
+    /// Where else one may sign in; none: nowhere.
+    pub providers: Option<Providers>,
     pub max_attempts: i32,
     pub lockout: TimeDelta,
     pub requires_verified_email: bool,
@@ -291,13 +303,15 @@ impl Settings {
         let guarded = matches!(environment, "staging" | "production");
         let max_sessions = within(env, &MAX_SESSIONS, 0..=1000)?;
         let smtp = SmtpSettings::read(env, guarded)?;
+        let public_url = public_url(env, guarded && smtp.is_some())?;
         Ok(Settings {
             eraser: Eraser {
                 nats_url: env.require(&NATS_URL)?.to_owned(),
                 nkey: env.get(&ERASER_NKEY).map(str::to_owned),
             },
             mailbox: env.get(&MAILBOX_FILE).map(PathBuf::from),
-            public_url: public_url(env, guarded && smtp.is_some())?,
+            providers: provider::read(env, guarded, &public_url)?,
+            public_url,
             smtp,
             access_life: TimeDelta::minutes(within(env, &ACCESS_MINUTES, 1..=1440)?),
             idle_life: TimeDelta::days(within(env, &REFRESH_DAYS, 1..=365)?),

@@ -16,6 +16,9 @@ const AUDITED: &[(&str, &str)] = &[
     ("svc.identity.v1.auth.login", "user.logged_in"),
     ("svc.identity.v1.auth.mfa_verify", "user.logged_in"),
     ("svc.identity.v1.auth.passkey_verify", "user.logged_in"),
+    ("svc.identity.v1.auth.oidc_callback", "user.logged_in"),
+    ("svc.identity.v1.identities.link", "user.credential_begun"),
+    ("svc.identity.v1.identities.unlink", "identity.unlinked"),
     ("svc.identity.v1.auth.reauthenticate", "session.reauthenticated"),
     ("svc.identity.v1.auth.logout", "user.logged_out"),
     ("svc.identity.v1.mfa.totp_start", "user.credential_begun"),
@@ -76,6 +79,10 @@ const NOT_AUDITED: &[(&str, &str)] = &[
     (
         "svc.identity.v1.auth.passkey_options",
         "a challenge for whoever asks, that names nobody; the sign-in that answers it is audited",
+    ),
+    (
+        "svc.identity.v1.auth.oidc_start",
+        "a way to the provider for whoever asks, that names nobody; the sign-in that it ends with is audited",
     ),
     ("svc.content.v1.uploads.advance", "bytes of an upload whose beginning and end are audited"),
     ("svc.playback.v1.sessions.start", "a learner watches: the event log of playback is the record of it"),

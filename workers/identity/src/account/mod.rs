@@ -26,7 +26,8 @@ pub(crate) struct NewAccount<'a> {
     pub id: UserId,
     pub email: &'a str,
     pub name: &'a str,
-    pub password_hash: &'a str,
+    /// None for an account that signs in otherwise.
+    pub password_hash: Option<&'a str>,
     pub role: Role,
     pub is_verified: bool,
     pub profile: Profile<'a>,

@@ -34,7 +34,7 @@ async fn sign_up(app: &App, call: &Call, req: &Register) -> Result<User, Fault> 
         id: app.new_id(),
         email: &req.email,
         name: &req.name,
-        password_hash: &password_hash,
+        password_hash: Some(&password_hash),
         role,
         is_verified: false,
         profile: Profile::of(req),

@@ -160,6 +160,49 @@ impl Letter {
         )
     }
 
+    /// An account at a provider signs in from now on; `provider` is what people call it.
+    pub fn identity_linked(to: &str, language: Language, provider: &str) -> Letter {
+        language.write(
+            to,
+            (
+                &format!("You can sign in with {provider} now"),
+                &[
+                    &format!("Your account here is linked to an account at {provider}, which signs in to it from now on."),
+                    "If that was not you, sign in, remove the link, set a new password, and end the sessions that you don't \
+                     know.",
+                ],
+            ),
+            (
+                &format!("이제 {provider} 계정으로 로그인할 수 있습니다"),
+                &[
+                    &format!("계정이 {provider} 계정과 연결되어, 이제 그 계정으로 로그인할 수 있습니다."),
+                    "본인이 하지 않았다면 로그인하여 연결을 해제하고 새 비밀번호를 설정한 뒤 모르는 세션을 종료해 주세요.",
+                ],
+            ),
+        )
+    }
+
+    /// It signs in no longer.
+    pub fn identity_unlinked(to: &str, language: Language, provider: &str) -> Letter {
+        language.write(
+            to,
+            (
+                &format!("You can no longer sign in with {provider}"),
+                &[
+                    &format!("The link of your account to an account at {provider} was removed."),
+                    "If that was not you, set a new password with \"forgot password\", and end the sessions that you don't know.",
+                ],
+            ),
+            (
+                &format!("이제 {provider} 계정으로 로그인할 수 없습니다"),
+                &[
+                    &format!("계정과 {provider} 계정의 연결이 해제되었습니다."),
+                    "본인이 하지 않았다면 \"비밀번호 찾기\"로 새 비밀번호를 설정하고 모르는 세션을 종료해 주세요.",
+                ],
+            ),
+        )
+    }
+
     /// Somebody used a refresh token that was used before.
     pub fn reuse_detected(to: &str, language: Language) -> Letter {
         language.write(
@@ -347,6 +390,8 @@ mod tests {
             Letter::credential_changed(to, language, "recovery", "replaced"),
             Letter::credential_changed(to, language, "recovery", "used"),
             Letter::credential_changed(to, language, "passkey", "removed"),
+            Letter::identity_linked(to, language, "Google"),
+            Letter::identity_unlinked(to, language, "Google"),
             Letter::email_change_code(to, language, "482913", 10),
             Letter::email_changed(to, language),
             Letter::account_locked(to, language, 15),
@@ -375,7 +420,7 @@ mod tests {
             assert!(english.subject.is_ascii() && english.text.is_ascii(), "{}", english.subject);
             assert!(hangul(&korean.subject) && hangul(&korean.text), "{}", english.subject);
             assert_eq!(english.to, korean.to);
-            for fact in ["482913", "https://", "t0k3n", "10", "30", "72", "15", "Firefox"] {
+            for fact in ["482913", "https://", "t0k3n", "10", "30", "72", "15", "Firefox", "Google"] {
                 assert_eq!(
                     english.text.contains(fact),
                     korean.text.contains(fact),

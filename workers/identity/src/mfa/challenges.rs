@@ -22,6 +22,8 @@ pub(crate) enum Kind {
     PasskeyNew,
     /// A passkey's signature, at sign-in.
     PasskeySignIn,
+    /// An OpenID provider's answer.
+    Oidc,
 }
 
 impl Kind {
@@ -30,6 +32,7 @@ impl Kind {
             Kind::SecondFactor => "second_factor",
             Kind::PasskeyNew => "passkey_new",
             Kind::PasskeySignIn => "passkey_sign_in",
+            Kind::Oidc => "oidc",
         }
     }
 }
@@ -133,7 +136,8 @@ pub(crate) async fn user_of(
     Ok(user.fetch_optional(connection).await?)
 }
 
-fn sha256(text: &str) -> [u8; 32] {
+/// SHA-256 of what is too long to be guessed.
+pub(crate) fn sha256(text: &str) -> [u8; 32] {
     let mut hash = [0; 32];
     hash.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
     hash

@@ -37,7 +37,8 @@ pub(crate) fn is_on(app: &App) -> Result<(), CommonRefusal> {
 pub(crate) async fn kinds(db: impl PgExecutor<'_>, user: UserId) -> Result<Vec<String>, sqlx::Error> {
     query_scalar!(
         "SELECT DISTINCT kind FROM identity.credentials
-         WHERE user_id = $1 AND confirmed_at IS NOT NULL AND (kind <> 'recovery' OR last_used_at IS NULL)
+         WHERE user_id = $1 AND kind <> 'oidc' AND confirmed_at IS NOT NULL
+           AND (kind <> 'recovery' OR last_used_at IS NULL)
          ORDER BY kind DESC",
         user.0
     )
@@ -56,17 +57,19 @@ pub(crate) async fn asked_of(tx: &mut Tx, app: &App, user: UserId) -> Result<Opt
     Ok(kinds.iter().any(|kind| kind == "totp").then_some(kinds))
 }
 
-/// The answer to a right password that is not enough: what to come back with. The sign-in waits five minutes.
+/// The answer to a first factor that is not enough, `pwd` or `fed`: what to come back with. The sign-in waits five minutes,
+/// and after a password no longer than that is the account's.
 pub(crate) async fn ask(
     mut tx: Tx,
     app: &App,
     account: &Account,
+    first: &str,
     kinds: Vec<String>,
 ) -> Result<Fault, Fault> {
     let asked = Asked {
         user: Some(account.id),
-        amr: vec!["pwd".to_owned()],
-        password: account.password_hash.as_deref(),
+        amr: vec![first.to_owned()],
+        password: account.password_hash.as_deref().filter(|_| first == "pwd"),
         state: None,
     };
     let (mfa_token, _) = challenges::ask(&mut tx, app, Kind::SecondFactor, asked).await?;

@@ -17,6 +17,7 @@ use crate::app::{App, Fault};
 use crate::mfa::challenges::{self, Asked, Kind};
 use crate::mfa::step_up;
 use crate::mfa::{self, invalid};
+use crate::pages;
 use crate::sign_in;
 
 /// Most passkeys of one user.
@@ -128,10 +129,7 @@ fn too_many() -> Fault {
 pub async fn list(app: App, call: Call, req: ListPasskeys) -> Outcome<ListPasskeys> {
     relying_party(&app)?;
     let caller = call.user()?;
-    let after = match req.cursor.as_deref() {
-        None => uuid::Uuid::nil(),
-        Some(cursor) => cursor.parse().map_err(|_| invalid("/cursor", "no cursor of this list"))?,
-    };
+    let after = pages::after(req.cursor.as_deref())?;
     let limit = req.limit.unwrap_or(DEFAULT_LIMIT);
     let rows = query_as!(
         Passkey,
@@ -161,9 +159,7 @@ pub async fn remove(app: App, call: Call, req: RemovePasskey) -> Outcome<RemoveP
     .fetch_optional(&mut *tx)
     .await?;
     removed.ok_or(IdentityRefusal::CredentialNotFound)?;
-    if account.password_hash.is_none()
-        && !mfa::kinds(&mut *tx, caller.user).await?.iter().any(|kind| kind == "passkey")
-    {
+    if !sign_in::has_a_way(&mut tx, &app, &account).await? {
         return Err(IdentityRefusal::LastCredential.into());
     }
     mfa::changed(&mut tx, &app, caller.user, &account.email, "passkey", "removed").await?;

@@ -154,7 +154,7 @@ async fn go_on(
         account.password_hash = Some(hash);
     }
     match mfa::asked_of(&mut tx, app, known.id).await? {
-        Some(kinds) => Err(mfa::ask(tx, app, &account, kinds).await?),
+        Some(kinds) => Err(mfa::ask(tx, app, &account, "pwd", kinds).await?),
         None => {
             let proved = Proved { by: "password", amr: vec!["pwd".to_owned()], device };
             sign_in::open(tx, app, call, account, proved).await

@@ -16,6 +16,7 @@ use serde_json::json;
 use sqlx::{query, query_scalar};
 
 use crate::app::{App, Fault};
+use crate::federation;
 use crate::session;
 use crate::session::{login_history, revocation};
 use crate::sign_in::known_device::KnownDevice;
@@ -67,9 +68,27 @@ impl Account {
     }
 }
 
+/// Whether an account has something to sign in with that works here: a password, a passkey, an identity at a provider.
+pub(crate) async fn has_a_way(tx: &mut Tx, app: &App, account: &Account) -> Result<bool, sqlx::Error> {
+    if account.password_hash.is_some() {
+        return Ok(true);
+    }
+    let credentials = query!(
+        "SELECT kind, public->>'issuer' AS issuer FROM identity.credentials
+         WHERE user_id = $1 AND kind IN ('passkey', 'oidc')",
+        account.id.0
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    Ok(credentials.iter().any(|it| match it.kind.as_str() {
+        "passkey" => app.settings().relying_party.is_some(),
+        _ => it.issuer.as_deref().is_some_and(|issuer| federation::knows(app, issuer)),
+    }))
+}
+
 /// How somebody has proved who they are, completely.
 pub(crate) struct Proved {
-    /// What finished the sign-in, as the audit record says it: `password`, `code` or `passkey`.
+    /// What finished the sign-in, as the audit record says it: `password`, `code`, `passkey` or `oidc`.
     pub by: &'static str,
     /// Authentication methods (RFC 8176).
     pub amr: Vec<String>,

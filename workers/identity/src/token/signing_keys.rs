@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use lectern_core::jwt::{self, BadToken, Claims};
 use lectern_core::{Call, Clock, Outcome};
 use lectern_subjects::identity::{GetJwks, Jwk, Jwks};
@@ -159,17 +159,22 @@ impl NewKey {
 }
 
 /// Makes the first key. Of processes that do so together one wins, by the constraint, and all then read the winner's.
+/// The first key signs also for a sign-in that began a moment before there was one.
+const BEFORE_THE_FIRST: TimeDelta = TimeDelta::minutes(1);
+
 async fn make_first(pool: &PgPool, vault: &Vault, clock: &Clock) -> anyhow::Result<()> {
     let NewKey { kid, private_sealed, public } = NewKey::make(vault, clock)?;
+    let now = clock.now();
     let made = query!(
         "INSERT INTO identity.signing_keys
              (kid, generation, alg, private_sealed, public_key, created_at, not_before)
-         VALUES ($1, 1, 'EdDSA', $2, $3, $4, $4)
+         VALUES ($1, 1, 'EdDSA', $2, $3, $4, $5)
          ON CONFLICT (generation) DO NOTHING",
         kid.to_string(),
         private_sealed,
         public,
-        clock.now(),
+        now,
+        now - BEFORE_THE_FIRST,
     )
     .execute(pool)
     .await?;

@@ -98,3 +98,11 @@ async fn p10_a_key_stays_as_long_as_a_machines_token_that_it_signed() {
     );
     assert_eq!(world.count(&days).await, 90);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_key_signs_for_a_sign_in_that_began_before_there_was_one() {
+    let world = World::start().await;
+    let first = "SELECT count(*) FROM identity.signing_keys
+                 WHERE generation = 1 AND not_before <= created_at - interval '1 minute'";
+    assert_eq!(world.count(first).await, 1);
+}

@@ -1,0 +1,83 @@
+//! What binds a sign-in at an OpenID provider to the browser that began it, as a cookie: an answer that somebody else fetched
+//! signs nobody in (RFC 9700, 4.7). The callback takes it from the cookie and from nowhere else, for a link can carry a query
+//! and no cookie.
+
+use std::net::IpAddr;
+
+use axum::http::{HeaderMap, HeaderValue};
+use bytes::Bytes;
+use lectern_subjects::identity::{LinkIdentity, OidcCallback, OidcStart, StartOidc};
+use lectern_subjects::{Request, RequestInfo};
+
+use crate::device_cookie::{cookie, is_local, with_field};
+
+/// What begins a sign-in at a provider.
+const STARTS: [&str; 2] = [StartOidc::SUBJECT, LinkIdentity::SUBJECT];
+/// The cookie's name.
+const NAME: &str = "lectern_oidc";
+/// The request's field.
+const FIELD: &str = "binding";
+/// As long as identity waits for an answer, seconds.
+const MAX_AGE: u32 = 300;
+
+/// The callback with the cookie's value as its binding; without one it has none. Anything else stays as it is.
+pub(crate) fn into_body(info: &RequestInfo, headers: &HeaderMap, body: Bytes) -> Bytes {
+    if info.subject != OidcCallback::SUBJECT {
+        return body;
+    }
+    with_field(FIELD, cookie(headers, NAME), body)
+}
+
+/// The `Set-Cookie` of a start. It comes back with the top-level navigation that the provider sends the browser on, hence
+/// `Lax`.
+pub(crate) fn set(
+    info: &RequestInfo,
+    headers: &HeaderMap,
+    client: Option<IpAddr>,
+    reply: &[u8],
+) -> Option<HeaderValue> {
+    if !STARTS.contains(&info.subject) {
+        return None;
+    }
+    let binding = serde_json::from_slice::<OidcStart>(reply).ok()?.binding;
+    let secure = if is_local(headers, client) { "" } else { "; Secure" };
+    let path = "/api/v1/auth/oidc";
+    let cookie = format!("{NAME}={binding}; Path={path}; Max-Age={MAX_AGE}; HttpOnly; SameSite=Lax{secure}");
+    HeaderValue::from_str(&cookie).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::header::COOKIE;
+
+    use super::*;
+
+    fn info(subject: &str) -> &'static RequestInfo {
+        lectern_subjects::requests().find(|info| info.subject == subject).expect("a request of the contract")
+    }
+
+    #[test]
+    fn i079_the_cookie_is_the_binding_and_a_callback_without_one_has_none() {
+        let filled = |cookies: &'static str| {
+            let headers = HeaderMap::from_iter([(COOKIE, HeaderValue::from_static(cookies))]);
+            into_body(info(OidcCallback::SUBJECT), &headers, Bytes::from_static(br#"{"state":"s"}"#))
+        };
+        assert_eq!(filled("a=b; lectern_oidc=x-Y_1"), br#"{"binding":"x-Y_1","state":"s"}"#[..]);
+        for none in ["", "lectern_device=abc", "lectern_oidc=", "lectern_oidc=a\"b"] {
+            assert_eq!(filled(none), br#"{"state":"s"}"#[..], "{none}");
+        }
+    }
+
+    #[test]
+    fn i079_both_starts_set_it_for_the_callback_only() {
+        let reply = br#"{"url":"https://a","binding":"abc","expires_at":"2026-11-02T09:25:00Z"}"#;
+        for start in STARTS {
+            let cookie = set(info(start), &HeaderMap::new(), None, reply).expect("a cookie");
+            assert_eq!(
+                cookie.to_str().unwrap(),
+                "lectern_oidc=abc; Path=/api/v1/auth/oidc; Max-Age=300; HttpOnly; SameSite=Lax; Secure"
+            );
+        }
+        assert_eq!(set(info(OidcCallback::SUBJECT), &HeaderMap::new(), None, reply), None);
+    }
+}
