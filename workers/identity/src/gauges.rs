@@ -30,7 +30,7 @@ pub async fn gauges(app: App) -> anyhow::Result<()> {
 
 /// Counts, unless another process does: what a row says that is being counted into is not much older.
 async fn count(app: &App, now: DateTime<Utc>) -> anyhow::Result<()> {
-    let mut tx = app.pool().begin().await?;
+    let mut tx = app.begin_internal().await?;
     query(TIME_TO_COUNT).execute(&mut *tx).await?;
     let began = Instant::now();
     let counted = query!(
@@ -53,7 +53,7 @@ async fn count(app: &App, now: DateTime<Utc>) -> anyhow::Result<()> {
             .execute(&mut *tx)
             .await?;
     }
-    Ok(tx.commit().await?)
+    Ok(tx.commit_followed().await?)
 }
 
 async fn show(app: &App) -> anyhow::Result<()> {
