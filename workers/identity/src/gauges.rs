@@ -53,7 +53,8 @@ async fn count(app: &App, now: DateTime<Utc>) -> anyhow::Result<()> {
             .execute(&mut *tx)
             .await?;
     }
-    Ok(tx.commit_followed().await?)
+    tx.commit_followed().await?;
+    Ok(())
 }
 
 async fn show(app: &App) -> anyhow::Result<()> {
