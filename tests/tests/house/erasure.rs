@@ -214,12 +214,13 @@ async fn i109_a_service_that_is_away_keeps_the_erasure_open_and_answers_when_it_
     let content = receipts.iter().find(|receipt| receipt["service"] == "content").expect("a receipt");
     assert!(content["erased"]["uploads"] == 1 && content["erased"]["assets"] == 1, "{content}");
     // a fact about her that comes late, as from a service that was away longer, brings no notice back
-    let (late, her) = (uuid::Uuid::now_v7(), done.text("/user_id"));
+    let (late, her) =
+        (uuid::Uuid::from_u128(0x0192_f0c1_2345_7abc_8def_0123_4567_89ab), done.text("/user_id"));
     let fact = json!({
         "event_id": late, "event_type": "enrollment.created", "version": "1.0.0",
         "occurred_at": "2027-03-05T09:05:07Z", "actor_id": null, "subject_id": her, "entity_version": 1,
         "data": {
-            "user_id": her, "enrollment_id": uuid::Uuid::now_v7(), "course_id": uuid::Uuid::now_v7(),
+            "user_id": her, "enrollment_id": late, "course_id": late,
             "enrolled_at": "2027-03-05T09:05:07Z",
         },
     });
