@@ -19,8 +19,9 @@ use crate::session::{self, Reason};
 pub(crate) const PACE: Duration = Duration::from_secs(2);
 /// Live sessions that one statement reads at most: some milliseconds, of the two seconds that it may take.
 const WINDOW: i64 = 2000;
-/// Users per transaction: their rows are locked until it ends.
-const BATCH: usize = 50;
+/// Users per transaction: their rows are locked until it ends, and another process that carries out the same order waits
+/// for them, half a second at most.
+const BATCH: usize = 10;
 /// The request stops this long before its deadline, so that it can still answer.
 const TIME_TO_ANSWER: Duration = Duration::from_millis(500);
 
