@@ -20,8 +20,7 @@ use crate::config::{ConfigError, Env, JWT_ISSUER};
 
 /// The `typ` of access tokens (RFC 9068 §2.1).
 pub const TYP: &str = "at+jwt";
-/// Who issues tokens, unless `JWT_ISSUER` says otherwise.
-pub const ISSUER: &str = "lectern";
+pub use crate::config::ISSUER;
 /// Whom tokens are for.
 pub const AUDIENCE: &str = "lectern";
 /// Longest token that is looked at, bytes.

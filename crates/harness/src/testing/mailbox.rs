@@ -42,13 +42,17 @@ impl Mailbox {
         &self.file
     }
 
-    /// All messages to `address` (in any case), newest last. A line that is being written is left for the next look.
+    /// All messages to `address` (in any case), newest last, though several are delivered at once. A line that is being
+    /// written is left for the next look.
     pub fn to(&self, address: &str) -> Vec<Letter> {
         let text = std::fs::read_to_string(&self.file).unwrap_or_default();
-        text.lines()
+        let mut letters: Vec<Letter> = text
+            .lines()
             .filter_map(|line| serde_json::from_str::<Letter>(line).ok())
             .filter(|letter| letter.to.eq_ignore_ascii_case(address))
-            .collect()
+            .collect();
+        letters.sort_by(|a, b| a.at.cmp(&b.at));
+        letters
     }
 
     /// Waits for message number `count` (from 1) to `address`, at most 30 s.

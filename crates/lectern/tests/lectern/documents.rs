@@ -52,8 +52,8 @@ fn the_metrics_table_lists_what_the_code_counts_and_nothing_else() {
     let counted = metrics_in_code();
     let missing: Vec<_> = counted.difference(&listed).collect();
     let unused: Vec<_> = listed.difference(&counted).collect();
-    assert!(missing.is_empty(), "counted, but not in crates/core/src/metrics.rs: {missing:?}");
-    assert!(unused.is_empty(), "in crates/core/src/metrics.rs, but never counted: {unused:?}");
+    assert!(missing.is_empty(), "counted, but not in crates/process/src/metrics.rs: {missing:?}");
+    assert!(unused.is_empty(), "in crates/process/src/metrics.rs, but never counted: {unused:?}");
 }
 
 #[test]

@@ -41,7 +41,7 @@ const VARIABLES: &[(&str, Here)] = &[
     ("SMTP_PASSWORD", Otherwise(None, "the seed gives none")),
     ("EMAIL_FROM", Otherwise(None, "the seed gives none")),
     ("PROMETHEUS_PORT", WithoutMeaning),
-    ("LOG_LEVEL", Otherwise(Some("info,async_nats=warn"), "the seed's INFO, with a quiet library")),
+    ("LOG_LEVEL", Otherwise(None, "by ENVIRONMENT, as the seed has it elsewhere (I-147)")),
     ("ENABLE_EMAIL_VERIFICATION", AsThere("true")),
     ("ENABLE_TWO_FACTOR_AUTH", AsThere("false")),
     ("ENABLE_PASSWORD_HISTORY", AsThere("true")),

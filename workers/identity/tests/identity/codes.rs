@@ -7,6 +7,7 @@ use lectern_subjects::identity::*;
 use lectern_subjects::{Request, Role};
 
 use crate::factors::{Device, ON};
+use crate::oidc::with_provider;
 use crate::world::{PASSWORD, WRONG, World, login, register};
 
 /// The codes that were met so far.
@@ -48,6 +49,7 @@ async fn i090_i091_i092_identity_i19_every_code_of_identity_is_reachable() {
     at_the_front_door(&mut met).await;
     inside(&mut met).await;
     with_second_factors(&mut met).await;
+    at_a_provider(&mut met).await;
     let table: BTreeSet<&str> = IdentityRefusal::CODES.iter().map(|code| code.code).collect();
     let unmet: Vec<_> = table.difference(&met.0).collect();
     assert!(unmet.is_empty(), "no test meets {unmet:?}");
@@ -145,4 +147,22 @@ async fn with_second_factors(met: &mut Met) {
     world.ok(&RemoveTotp {}, token).await;
     world.db.execute("UPDATE identity.users SET password_hash = NULL").await.unwrap();
     met.refused(&world, &RemovePasskey { id: passkey.id }, token, R::LastCredential).await;
+}
+
+async fn at_a_provider(met: &mut Met) {
+    use IdentityRefusal as R;
+    let (world, idp) = with_provider(&[]).await;
+    world.registers("a@example.org").await;
+    world.registers("b@example.org").await;
+    for (email, linked) in [("a@example.org", true), ("b@example.org", false)] {
+        let pair = world.logs_in(email).await;
+        let answer = world.fetches_link(&pair).await;
+        if linked {
+            world.ok(&answer, None).await;
+        } else {
+            met.refused(&world, &answer, None, R::IdentityTaken).await;
+        }
+    }
+    idp.now(|manners| manners.denies = true);
+    met.refused(&world, &world.fetches_answer().await, None, R::FederationFailed).await;
 }

@@ -12,7 +12,7 @@ use crate::world::{PASSWORD, World, login, sid};
 
 impl World {
     /// Begins to link, and brings the provider's answer back.
-    async fn fetches_link(&self, pair: &TokenPair) -> OidcCallback {
+    pub async fn fetches_link(&self, pair: &TokenPair) -> OidcCallback {
         let request = LinkIdentity { provider: "mock".to_owned() };
         let started = self.ok(&request, Some(&pair.access_token)).await;
         answer_at(&Idp::visit(&started.url).await, &started.binding)

@@ -278,10 +278,13 @@ impl World {
     pub fn letters_now(&self, to: &str) -> Vec<serde_json::Value> {
         let text = std::fs::read_to_string(&self.env["MAILBOX_FILE"]).unwrap_or_default();
         let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-        whole
+        let mut letters: Vec<serde_json::Value> = whole
             .map(|line| serde_json::from_str(line).expect("a JSON object per line"))
             .filter(|letter: &serde_json::Value| letter["to"] == to)
-            .collect()
+            .collect();
+        // several are delivered at once
+        letters.sort_by(|a, b| a["at"].as_str().cmp(&b["at"].as_str()));
+        letters
     }
 
     /// The code of the newest of `count` letters.

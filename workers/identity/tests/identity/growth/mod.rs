@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use lectern_harness::testing::{Statement, Statements};
 use lectern_subjects::{Effect, identity};
 
+use crate::idp::Idp;
 use crate::world::World;
 use round::Round;
 
@@ -46,7 +47,10 @@ type Measured = BTreeMap<String, Seen>;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn identity_i20_ten_times_the_people_cost_no_statement_more_than_three_times_the_pages() {
-    let world = World::prepare(&[("ENABLE_TWO_FACTOR_AUTH", "true"), ("PASSKEYS_ENABLED", "true")]).await;
+    let idp = Idp::start().await;
+    let mut settings = idp.settings();
+    settings.extend([("ENABLE_TWO_FACTOR_AUTH", "true"), ("PASSKEYS_ENABLED", "true")]);
+    let world = World::prepare(&settings).await;
     let mut statements = world.db.notes_statements().await.expect("plans");
     let mut asked = BTreeSet::new();
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use lectern_subjects::id::UserId;
 use lectern_subjects::identity::*;
+use lectern_subjects::privacy::ExportIdentity;
 use lectern_subjects::{Request, Role};
 
 use crate::world::{PASSWORD, WRONG, World, claims, login, register, sid};
@@ -76,6 +77,9 @@ impl<'a> Round<'a> {
         let other = page.items.iter().find(|session| !session.current).expect("another session").sid;
         self.ok(&ListAuthSessions { cursor: page.next_cursor, ..sessions }, token).await;
         self.ok(&ListPasskeys { limit: None, cursor: None }, token).await;
+        self.ok(&ListProviders {}, None).await;
+        self.ok(&ListIdentities::default(), token).await;
+        self.ok(&ExportIdentity { cursor: None }, token).await;
         self.ok(&RevokeAuthSession { sid: other }, token).await;
         self.ok(&RevokeOtherAuthSessions {}, token).await;
         self.ok(&ResendVerification { email: email.to_owned() }, None).await;

@@ -58,6 +58,8 @@ pub struct Env {
     values: BTreeMap<String, String>,
 }
 
+/// Who issues tokens, unless `JWT_ISSUER` says otherwise.
+pub const ISSUER: &str = "lectern";
 /// Which rules hold.
 pub const ENVIRONMENT: Setting = Setting {
     name: "ENVIRONMENT",
@@ -117,7 +119,7 @@ pub const JWT_ALGORITHM: Setting = Setting {
 /// Who issues access tokens.
 pub const JWT_ISSUER: Setting = Setting {
     name: "JWT_ISSUER",
-    default: Some(crate::jwt::ISSUER),
+    default: Some(ISSUER),
     secret: false,
     help: "issuer of access tokens, the same for every process; the public URL of the gateway makes it findable by standard clients",
 };
