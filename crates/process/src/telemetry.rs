@@ -115,8 +115,14 @@ fn levels(env: &Env) -> Result<Targets, ConfigError> {
         (None, Environment::Test | Environment::Staging) => "info,async_nats=warn",
         (None, Environment::Production) => "warn",
     };
-    let levels = text.to_ascii_lowercase().parse();
-    levels.map_err(|_| ConfigError::new(LOG_LEVEL.name, format!("{text:?}; {}", LOG_LEVEL.help)))
+    let text = text.to_ascii_lowercase();
+    let bad = || ConfigError::new(LOG_LEVEL.name, format!("{text:?}; {}", LOG_LEVEL.help));
+    // a word that is no level would be taken for a module's name, and everything else be silent
+    for part in text.split(',') {
+        let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
+        level.trim().parse::<LevelFilter>().map_err(|_| bad())?;
+    }
+    text.parse().map_err(|_| bad())
 }
 
 /// Our own spans are always there: they carry the trace, whatever is logged.
