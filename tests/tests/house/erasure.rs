@@ -257,8 +257,9 @@ async fn i109_a_service_that_is_away_keeps_the_erasure_open_and_answers_when_it_
     });
     let subject = format!("evt.enrollment.v1.enrollment.created.{her}");
     let bus = stack.bus_as("enrollment").await.expect("connected");
-    let stored = async_nats::jetstream::new(bus).publish(subject, fact.to_string().into()).await;
-    stored.expect("sent").await.expect("stored");
+    let jetstream = async_nats::jetstream::new(bus);
+    let stored = jetstream.publish(subject, fact.to_string().into()).await.expect("sent");
+    stored.await.expect("stored");
     let count = async |sql: &str| stack.database().value(sql).await.expect("read").unwrap_or_default();
     let handled = format!("SELECT count(*) FROM notifications.inbox WHERE fact_id = '{late}'");
     for _ in 0..600 {

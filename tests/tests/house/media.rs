@@ -123,7 +123,7 @@ async fn a_changed_url_opens_nothing_and_does_not_say_why() {
     let mut urls = vec![
         path.to_owned(),
         format!("{path}?"),
-        film.url.replace("film", "fi1m"),
+        film.url.replace("file.mp4", "fi1e.mp4"),
         format!("{}&uid=x", film.url),
     ];
     let names: Vec<&str> = query.split('&').filter_map(|pair| Some(pair.split_once('=')?.0)).collect();
