@@ -28,7 +28,7 @@ use crate::error::{CallError, Error};
 use crate::reply::Answer;
 use crate::service::{Came, Endpoint, Service, common};
 use crate::token::{TokenCheck, TokenFault};
-use crate::{consume, faults, idempotency, telemetry};
+use crate::{cache, consume, faults, idempotency, telemetry};
 
 /// Queue group of every service.
 pub(crate) const QUEUE: &str = "q";
@@ -319,6 +319,8 @@ impl<A: Clone + Send + Sync + 'static> Host<A> {
         error: &anyhow::Error,
         now: DateTime<Utc>,
     ) -> Answer {
+                // who did it may not have told the caches yet: nobody is told that it is done before they are
+                self.core.wake_relay(cache::ping_of(stored.changed)).await;
         let (refusal, retry_after_s) = classify(error);
         match refusal {
             CommonRefusal::Internal => {
