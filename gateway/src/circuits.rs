@@ -3,7 +3,8 @@
 //! What counts as a failure is silence, and no answer at all: a refusal is an answer. Five in a minute, with no answer of the
 //! service between them, are a suspicion. One slow request of many would raise it too, when nothing else is asked for; so the
 //! service is asked over `$SRV.PING` whether it is there, and only its silence opens the circuit. From then on it is asked every
-//! second; with its first answer one request goes through (half open), and with that one's answer all do.
+//! second; with its first answer one request goes through (half open), and with that one's answer all do. One that is slow is
+//! not waited for by everybody: a second after it the next one tries, too.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +20,7 @@ use lectern_subjects::RequestInfo;
 const SUSPECT_AFTER: usize = 5;
 /// Within this time (likewise).
 const WINDOW: Duration = Duration::from_secs(60);
-/// How often a silent service is asked whether it is there (architecture §13).
+/// How often a silent service is asked whether it is there (architecture §13), and how often one that was tries a request.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 
 /// The circuits of a gateway, one for each service of the contract.
@@ -40,9 +41,9 @@ enum State {
         asking: bool,
     },
     Open,
-    /// Whether its one request is under way.
+    /// When the last request was let through that is under way.
     HalfOpen {
-        trying: bool,
+        tried: Option<Instant>,
     },
 }
 
@@ -119,13 +120,17 @@ impl Circuit {
         if !self.unsettled.load(Ordering::Acquire) {
             return Some(Passed { circuit: self, trial: false });
         }
+        self.pass_at(Instant::now())
+    }
+
+    fn pass_at(self: &Arc<Self>, now: Instant) -> Option<Passed<'_>> {
         self.change(|state| match state {
             State::Closed { .. } => Some(Passed { circuit: self, trial: false }),
-            State::Open | State::HalfOpen { trying: true } => None,
-            State::HalfOpen { trying } => {
-                *trying = true;
+            State::HalfOpen { tried } if tried.is_none_or(|at| now.duration_since(at) >= ASK_EVERY) => {
+                *tried = Some(now);
                 Some(Passed { circuit: self, trial: true })
             }
+            State::Open | State::HalfOpen { .. } => None,
         })
     }
 
@@ -164,9 +169,18 @@ impl Circuit {
         loop {
             tokio::time::sleep(ASK_EVERY).await;
             if bus.is_there(self.service, ASK_EVERY).await {
-                return self.change(|state| *state = State::HalfOpen { trying: false });
+                return self.is_back();
             }
         }
+    }
+
+    /// A silent service has answered, unless a request's answer has closed the circuit already.
+    fn is_back(&self) {
+        self.change(|state| {
+            if matches!(state, State::Open) {
+                *state = State::HalfOpen { tried: None };
+            }
+        });
     }
 }
 
@@ -194,9 +208,13 @@ impl Passed<'_> {
 
     fn failed(mut self, bus: &Bus) {
         let ask = match std::mem::take(&mut self.trial) {
+            // of several that tried, the first one's failure
             true => self.circuit.change(|state| {
-                *state = State::Open;
-                true
+                let tried = matches!(state, State::HalfOpen { .. });
+                if tried {
+                    *state = State::Open;
+                }
+                tried
             }),
             false => self.circuit.failed(Instant::now()),
         };
@@ -211,8 +229,8 @@ impl Drop for Passed<'_> {
     fn drop(&mut self) {
         if self.trial {
             self.circuit.change(|state| {
-                if let State::HalfOpen { trying } = state {
-                    *trying = false;
+                if let State::HalfOpen { tried } = state {
+                    *tried = None;
                 }
             });
         }
@@ -256,7 +274,7 @@ mod tests {
         let circuit = circuit();
         circuit.change(|state| *state = State::Open);
         assert!(circuit.pass().is_none());
-        circuit.change(|state| *state = State::HalfOpen { trying: false });
+        circuit.is_back();
         let first = circuit.pass().unwrap();
         assert!(first.trial && circuit.pass().is_none());
         drop(first);
@@ -264,6 +282,29 @@ mod tests {
         second.answered();
         assert_eq!(stands(&circuit), 0.0);
         assert!(circuit.pass().is_some_and(|passed| !passed.trial));
+    }
+
+    #[test]
+    fn i116_a_slow_trial_is_not_waited_for_by_everybody() {
+        let circuit = circuit();
+        circuit.change(|state| *state = State::Open);
+        circuit.is_back();
+        let now = Instant::now();
+        let slow = circuit.pass_at(now).unwrap();
+        assert!(circuit.pass_at(now + ASK_EVERY / 2).is_none());
+        let next = circuit.pass_at(now + ASK_EVERY).unwrap();
+        assert!(circuit.pass_at(now + ASK_EVERY).is_none());
+        next.answered();
+        assert_eq!(stands(&circuit), 0.0);
+        drop(slow);
+        assert_eq!(stands(&circuit), 0.0);
+    }
+
+    #[test]
+    fn i116_a_ping_that_is_answered_late_reopens_nothing() {
+        let circuit = circuit();
+        circuit.is_back();
+        assert_eq!(stands(&circuit), 0.0, "closed by a request's answer meanwhile");
     }
 
     #[test]

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::bus::Bus;
-use crate::cache;
 use crate::call::Call;
 use crate::clock::Clock;
 use crate::error::Error;
@@ -84,10 +84,11 @@ impl App {
         Tx::begin(self.clone(), crate::tx::Cause::default()).await
     }
 
-    /// Wakes the relay of this process, and of other processes of this role, and tells their caches what has changed.
-    pub(crate) async fn wake_relay(&self, changed: &[(Uuid, i64)]) {
+    /// Wakes the relay of this process, and of other processes of this role, and tells their caches what has changed, as
+    /// [`cache::ping`](crate::cache::ping) says it.
+    pub(crate) async fn wake_relay(&self, ping: Bytes) {
         self.0.relay.notify_one();
-        self.0.bus.ping(lectern_subjects::subject::wake(self.0.service), cache::ping(changed)).await;
+        self.0.bus.ping(lectern_subjects::subject::wake(self.0.service), ping).await;
     }
 
     /// Waits until [`App::wake_relay`] is called in this process.

@@ -141,9 +141,7 @@ impl News {
     fn take_in<V: Clone + Send + Sync + 'static>(&mut self, kept: &mut Kept<V>) {
         // a task that has used up its turn would be told that nothing is there
         while let Some(Some(ping)) = tokio::task::unconstrained(self.pings.next()).now_or_never() {
-            for (key, version) in changes(&ping.payload) {
-                kept.changed(key, version);
-            }
+            kept.told(&ping.payload);
         }
         while let Some(Some(fact)) = tokio::task::unconstrained(self.facts.next()).now_or_never() {
             match serde_json::from_slice::<Changed>(&fact.payload) {
@@ -196,23 +194,53 @@ impl<V: Clone + Send + Sync + 'static> Kept<V> {
         }
     }
 
+    /// A ping came. One that does not say what has changed, as older processes send them, may mean anything.
+    fn told(&mut self, ping: &[u8]) {
+        match changes(ping) {
+            Some(changes) => changes.into_iter().for_each(|(key, version)| self.changed(key, version)),
+            None => self.forget(),
+        }
+    }
+
     fn forget(&mut self) {
         self.epoch += 1;
         self.values.invalidate_all();
     }
 }
 
-/// The body of the ping that wakes the relay: what has changed, `<id> <version>` in a line each.
+/// The body of a ping that only wakes the relay.
+const NOTHING: &str = "-";
+
+/// The body of the ping that wakes the relay and says what has changed.
 pub(crate) fn ping(changes: &[(Uuid, i64)]) -> Bytes {
-    let lines: Vec<String> = changes.iter().map(|(key, version)| format!("{key} {version}")).collect();
-    lines.join("\n").into()
+    ping_of(Some(lines(changes)))
 }
 
-fn changes(ping: &[u8]) -> impl Iterator<Item = (Uuid, i64)> {
-    str::from_utf8(ping).unwrap_or_default().lines().filter_map(|line| {
+/// The same of [`lines`]; without them everything is to be forgotten.
+pub(crate) fn ping_of(lines: Option<String>) -> Bytes {
+    match lines {
+        Some(lines) if lines.is_empty() => NOTHING.into(),
+        lines => lines.unwrap_or_default().into(),
+    }
+}
+
+/// What has changed, `<id> <version>` in a line each.
+pub(crate) fn lines(changes: &[(Uuid, i64)]) -> String {
+    let lines: Vec<String> = changes.iter().map(|(key, version)| format!("{key} {version}")).collect();
+    lines.join("\n")
+}
+
+/// What a ping says has changed; none when it does not say.
+fn changes(ping: &[u8]) -> Option<Vec<(Uuid, i64)>> {
+    let change = |line: &str| {
         let (key, version) = line.split_once(' ')?;
         Some((key.parse().ok()?, version.parse().ok()?))
-    })
+    };
+    match str::from_utf8(ping).ok()? {
+        "" => None,
+        NOTHING => Some(Vec::new()),
+        lines => lines.lines().map(change).collect(),
+    }
 }
 
 impl Bus {
@@ -233,12 +261,24 @@ mod tests {
     }
 
     #[test]
-    fn a_ping_reads_back_and_one_of_another_shape_says_nothing() {
+    fn p9_a_ping_reads_back_and_after_one_that_does_not_say_what_changed_nothing_is_kept() {
         let said = [(Uuid::from_u128(1), 7), (Uuid::from_u128(2), 1)];
-        assert_eq!(changes(&ping(&said)).collect::<Vec<_>>(), said);
-        assert_eq!(ping(&[]), "");
-        for other in ["", "7", "x 7", "00000000-0000-0000-0000-000000000001 seven", "\u{fffd}"] {
-            assert_eq!(changes(other.as_bytes()).count(), 0, "{other}");
+        assert_eq!(changes(&ping(&said)).unwrap(), said);
+        let mut kept = empty();
+        let ticket = kept.get(KEY, None).unwrap_err();
+        kept.keep(&ticket, 7, "seven");
+        kept.told(&ping(&said));
+        kept.told(&ping(&[]));
+        assert_eq!(kept.get(KEY, None).unwrap(), "seven");
+        let line = "00000000-0000-0000-0000-000000000001 6";
+        // the first is an older process's
+        for other in ["", "7", "x 7", &format!("{line}th"), "\u{fffd}", &format!("{line}\n?")] {
+            let ticket = kept.get(Uuid::from_u128(2), None).unwrap_err();
+            kept.told(other.as_bytes());
+            kept.keep(&ticket, 1, "read before");
+            let ticket = kept.get(KEY, None).expect_err(other);
+            kept.get(Uuid::from_u128(2), None).expect_err(other);
+            kept.keep(&ticket, 7, "seven");
         }
     }
 

@@ -28,7 +28,7 @@ use crate::error::{CallError, Error};
 use crate::reply::Answer;
 use crate::service::{Came, Endpoint, Service, common};
 use crate::token::{TokenCheck, TokenFault};
-use crate::{consume, faults, idempotency, telemetry};
+use crate::{cache, consume, faults, idempotency, telemetry};
 
 /// Queue group of every service.
 pub(crate) const QUEUE: &str = "q";
@@ -179,26 +179,44 @@ impl<A: Clone + Send + Sync + 'static> Host<A> {
         let waited = arrived.elapsed();
         let started = Instant::now();
         let span = telemetry::consumer_span(endpoint.subject, message.headers.as_ref());
+        let request_id = request_id(message, self.core.clock());
         let (answer, unfinished) =
-            self.handle(endpoint, message, now, deadline).instrument(span.clone()).await;
+            self.handle(endpoint, message, &request_id, now, deadline).instrument(span.clone()).await;
         self.stats.answered(index, waited, started.elapsed(), answer.refused);
         if faults::hit("host.before_reply").await.is_ok() {
             self.send(message, answer).await;
         }
         if let Some(handler) = unfinished {
             // it goes on until its commit, which the deadline forbids: nothing is left half-written
-            let _nobody_waits = handler.instrument(span).await;
+            self.overtaken(endpoint, &request_id, handler).instrument(span).await;
         }
+    }
+
+    /// A handler's end after its deadline: nobody waits for what it answers, but what went wrong is heard of.
+    async fn overtaken(&self, endpoint: &Endpoint<A>, request_id: &str, handler: Unfinished) {
+        let error = match handler.await {
+            Ok(Came::Answer(..) | Came::Refused(..)) => return,
+            Ok(Came::Broken(error)) if matches!(error.downcast_ref(), Some(Error::DeadlinePassed)) => return,
+            Ok(Came::Broken(error)) => error,
+            Err(panic) => self.panicked(&*panic),
+        };
+        let (subject, error) = (endpoint.subject, format!("{error:#}"));
+        tracing::error!(request_id, subject, error, "broken after its deadline");
+    }
+
+    fn panicked(&self, panic: &(dyn std::any::Any + Send)) -> anyhow::Error {
+        metrics::counter!("panics_total", "service" => self.service.name()).increment(1);
+        anyhow::anyhow!(consume::panic_text(panic))
     }
 
     async fn handle(
         &self,
         endpoint: &Endpoint<A>,
         message: &Message,
+        request_id: &Arc<str>,
         now: DateTime<Utc>,
         deadline: DateTime<Utc>,
     ) -> (Answer, Option<Unfinished>) {
-        let request_id = request_id(message, self.core.clock());
         let mut call = Call {
             caller: None,
             token: None,
@@ -213,7 +231,7 @@ impl<A: Clone + Send + Sync + 'static> Host<A> {
             existing: Arc::new(AtomicBool::new(false)),
         };
         let admitted = self.admit(endpoint, message, &mut call).await;
-        telemetry::identify(&request_id, call.caller.as_ref().map(|caller| &caller.user as _));
+        telemetry::identify(request_id, call.caller.as_ref().map(|caller| &caller.user as _));
         let (came, unfinished) = match admitted {
             Ok(()) => self.run(endpoint, &call, message.payload.clone()).await,
             Err(came) => (came, None),
@@ -225,10 +243,10 @@ impl<A: Clone + Send + Sync + 'static> Host<A> {
             Came::Refused(mut problem, retry_after_s) => {
                 problem.instance = Some(endpoint.subject.to_owned());
                 problem.trace_id = telemetry::current_trace_id();
-                tracing::debug!(request_id = &*request_id, code = problem.error_code, "refused");
+                tracing::debug!(request_id = &**request_id, code = problem.error_code, "refused");
                 Answer::problem(&problem, retry_after_s)
             }
-            Came::Broken(error) => self.broken(endpoint, &request_id, &error, now),
+            Came::Broken(error) => self.broken(endpoint, request_id, &error, now),
         };
         (answer, unfinished)
     }
@@ -282,10 +300,7 @@ impl<A: Clone + Send + Sync + 'static> Host<A> {
             AssertUnwindSafe((endpoint.handler)(self.app.clone(), call.clone(), body)).catch_unwind();
         let came = match tokio::time::timeout(left, &mut handler).await {
             Ok(Ok(came)) => came,
-            Ok(Err(panic)) => {
-                metrics::counter!("panics_total", "service" => self.service.name()).increment(1);
-                Came::Broken(anyhow::anyhow!(consume::panic_text(&*panic)))
-            }
+            Ok(Err(panic)) => Came::Broken(self.panicked(&*panic)),
             Err(_) => return (common(CommonRefusal::Timeout, call.now), Some(handler)),
         };
         let again = matches!(&came, Came::Broken(error)
@@ -304,6 +319,8 @@ impl<A: Clone + Send + Sync + 'static> Host<A> {
                 Some(common(CommonRefusal::IdempotencyConflict, call.now))
             }
             Ok(Some(stored)) => {
+                // who did it may not have told the caches yet: nobody is told that it is done before they are
+                self.core.wake_relay(cache::ping_of(stored.changed)).await;
                 call.existing.store(stored.existing, std::sync::atomic::Ordering::Relaxed);
                 Some(Came::Answer(stored.answer, stored.version))
             }

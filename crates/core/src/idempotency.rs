@@ -14,6 +14,8 @@ pub(crate) struct Stored {
     pub answer: Vec<u8>,
     pub version: Option<i64>,
     pub existing: bool,
+    /// What was changed, as [`cache::lines`](crate::cache::lines) has it; none when an older process did it.
+    pub changed: Option<String>,
     /// Whether it was given to the same body.
     pub same_request: bool,
 }
@@ -24,9 +26,9 @@ pub(crate) async fn stored(
     claim: &Claim,
     now: DateTime<Utc>,
 ) -> Result<Option<Stored>, Error> {
-    type Row = (Vec<u8>, Option<i64>, bool, Vec<u8>);
+    type Row = (Vec<u8>, Option<i64>, bool, Vec<u8>, Option<String>);
     let row: Option<Row> = sqlx::query_as(
-        "SELECT answer, version, existing, fingerprint FROM idempotency
+        "SELECT answer, version, existing, fingerprint, changed FROM idempotency
          WHERE actor = $1 AND request = $2 AND key = $3 AND answer IS NOT NULL AND created_at > $4",
     )
     .bind(claim.actor)
@@ -35,10 +37,11 @@ pub(crate) async fn stored(
     .bind(now - chrono::TimeDelta::hours(KEPT_HOURS))
     .fetch_optional(pool)
     .await?;
-    Ok(row.map(|(answer, version, existing, fingerprint)| Stored {
+    Ok(row.map(|(answer, version, existing, fingerprint, changed)| Stored {
         answer,
         version,
         existing,
+        changed,
         same_request: fingerprint == claim.fingerprint,
     }))
 }
@@ -53,7 +56,7 @@ pub(crate) async fn claim(tx: &mut PgConnection, claim: &Claim, now: DateTime<Ut
         "INSERT INTO idempotency (actor, request, key, fingerprint, created_at) VALUES ($1, $2, $3, $4, $5)
          ON CONFLICT (actor, request, key) DO UPDATE
          SET fingerprint = excluded.fingerprint, created_at = excluded.created_at, answer = NULL, version = NULL,
-             existing = false
+             existing = false, changed = NULL
          WHERE idempotency.created_at <= $6",
     )
     .bind(claim.actor)
@@ -82,9 +85,10 @@ pub(crate) async fn store(
     answer: &[u8],
     version: Option<i64>,
     existing: bool,
+    changed: &str,
 ) -> Result<(), Error> {
     sqlx::query(
-        "UPDATE idempotency SET answer = $4, version = $5, existing = $6
+        "UPDATE idempotency SET answer = $4, version = $5, existing = $6, changed = $7
          WHERE actor = $1 AND request = $2 AND key = $3",
     )
     .bind(claim.actor)
@@ -93,6 +97,7 @@ pub(crate) async fn store(
     .bind(answer)
     .bind(version)
     .bind(existing)
+    .bind(changed)
     .execute(tx)
     .await?;
     Ok(())

@@ -47,6 +47,10 @@ impl Database {
                 ("lock_timeout", "500"),
                 ("idle_in_transaction_session_timeout", "5000"),
                 ("timezone", "UTC"),
+                // what a connection that is half dead holds, a lock too, is free after about eleven seconds
+                ("tcp_keepalives_idle", "5"),
+                ("tcp_keepalives_interval", "2"),
+                ("tcp_keepalives_count", "3"),
             ])
             .log_slow_statements(tracing::log::LevelFilter::Warn, Duration::from_millis(500))
             .log_statements(tracing::log::LevelFilter::Trace))

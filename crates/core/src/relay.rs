@@ -59,10 +59,6 @@ pub(crate) async fn run(core: App, stop: CancellationToken) {
 async fn lead(core: &App, stop: &CancellationToken) -> Result<(), Error> {
     let options = core.pool().connect_options();
     let mut connection = patiently(options.connect()).await?;
-    // a half-dead connection must not keep the lock for hours
-    let keepalive =
-        "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3";
-    patiently(sqlx::raw_sql(keepalive).execute(&mut connection)).await?;
     let mut wakes = core
         .bus()
         .client()

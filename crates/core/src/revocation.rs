@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use async_nats::jetstream::kv::{Entry, Operation, UpdateErrorKind};
+use async_nats::jetstream::kv::{Entry, Operation, Store, UpdateErrorKind};
 use futures_util::StreamExt;
 use lectern_subjects::id::{AuthSessionId, UserId};
 use lectern_subjects::identity::VoidReason;
@@ -46,8 +46,16 @@ pub struct UserVersion {
 /// # Errors
 /// [`Error::Broker`] when the bucket did not take it, or the entry changed again and again.
 pub async fn put_version(bus: &Bus, user: UserId, uv: i64) -> Result<(), Error> {
+    put_version_in(&bus.bucket(BUCKET).await?, user, uv).await
+}
+
+/// The same in a bucket that is open: for many at once.
+///
+/// # Errors
+/// As [`put_version`].
+pub async fn put_version_in(bucket: &Store, user: UserId, uv: i64) -> Result<(), Error> {
     let broker = |error: &dyn std::fmt::Display| Error::Broker(error.to_string());
-    let (bucket, key) = (bus.bucket(BUCKET).await?, user_key(user));
+    let key = user_key(user);
     let version = serde_json::to_vec(&UserVersion { uv }).map_err(|e| broker(&e))?;
     for _ in 0..LOOKS {
         let standing = bucket.entry(key.clone()).await.map_err(|e| broker(&e))?;

@@ -17,7 +17,7 @@ use crate::{drain, follow, probe, relay, timers};
 
 /// How long a stop waits for what is running.
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
-/// A sweep that failed runs again after this long, or after its own pace where that is shorter.
+/// A sweep that failed runs again after about this long, then after twice as long and so on, up to its own pace.
 const SWEEP_AGAIN: Duration = Duration::from_secs(5);
 /// How long a stop waits for the relay's last round; what is left is published by the next process.
 const RELAY_PATIENCE: Duration = Duration::from_secs(5);
@@ -76,15 +76,19 @@ where
     for sweep in sweeps {
         let (app, stop) = (app.clone(), stop.clone());
         tasks.spawn(async move {
+            let mut failures = 0;
             loop {
                 let mut pause = sweep.every;
                 if let Err(error) = (sweep.handler)(app.clone()).await {
-                    pause = pause.min(SWEEP_AGAIN);
+                    failures += 1;
+                    pause = again_after(failures, sweep.every, rand::random_range(0.5..=1.0));
                     tracing::warn!(
                         sweep = sweep.name,
                         error = format!("{error:#}"),
                         "a sweep failed; it runs again"
                     );
+                } else {
+                    failures = 0;
                 }
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
@@ -131,6 +135,13 @@ where
     Ok(())
 }
 
+/// The pause after so many failures in a row of a sweep that runs this often. `share` of it, 0.5 to 1, is drawn: processes
+/// that failed together don't come back together.
+fn again_after(failures: u32, every: Duration, share: f64) -> Duration {
+    let doubled = SWEEP_AGAIN.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)));
+    doubled.min(every).mul_f64(share)
+}
+
 /// The part that tells whether requests reach a role. Not one of the role's own, which decide whether it joins at all.
 fn serving(role: &str) -> String {
     format!("requests to {role}/serving")
@@ -171,5 +182,20 @@ where
             tracing::warn!(service = name, %error, "could not join the queue groups; trying again");
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sweep_that_goes_on_failing_comes_less_and_less_often_and_never_less_than_its_pace() {
+        let hour = Duration::from_secs(3600);
+        let pauses: Vec<u64> = (1..=12).map(|failures| again_after(failures, hour, 1.0).as_secs()).collect();
+        assert_eq!(pauses, [5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560, 3600, 3600]);
+        assert_eq!(again_after(1, hour, 0.5), Duration::from_millis(2500));
+        assert_eq!(again_after(u32::MAX, hour, 1.0), hour);
+        assert_eq!(again_after(3, Duration::from_secs(2), 1.0), Duration::from_secs(2));
     }
 }

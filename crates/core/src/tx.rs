@@ -18,7 +18,7 @@ use crate::app::App;
 use crate::call::{Call, Claim, ClientInfo};
 use crate::clock::Clock;
 use crate::error::{Committed, Error};
-use crate::{faults, idempotency};
+use crate::{cache, faults, idempotency};
 
 /// Why a transaction runs: copied into what it announces.
 #[derive(Debug, Clone, Default)]
@@ -291,7 +291,8 @@ impl Tx {
         if let Some(claim) = self.cause.claim.clone() {
             let existing = self.cause.existing.as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed));
             let answer = serde_json::to_vec(&reply)?;
-            idempotency::store(&mut self, &claim, &answer, reply.version(), existing).await?;
+            let changed = cache::lines(&self.changed);
+            idempotency::store(&mut self, &claim, &answer, reply.version(), existing, &changed).await?;
         }
         self.finish().await?;
         Ok(reply)
@@ -314,17 +315,25 @@ impl Tx {
             return Err(Error::DeadlinePassed);
         }
         faults::hit("tx.before_commit").await?;
-        self.inner.commit().await.map_err(|error| match error {
+        let mut committed = self.inner.commit().await;
+        if faults::hit("tx.commit_unheard").await.is_err() {
+            committed = Err(sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into()));
+        }
+        let committed = committed.map_err(|error| match error {
             sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => {
                 Error::CommitUnknown(error)
             }
             other => Error::Sql(other),
-        })?;
+        });
+        // it may stand in the database, and whoever asks again is told so
+        if !matches!(committed, Ok(()) | Err(Error::CommitUnknown(_))) {
+            return committed;
+        }
         faults::hit("tx.after_commit").await?;
         if self.announced {
-            self.app.wake_relay(&self.changed).await;
+            self.app.wake_relay(cache::ping(&self.changed)).await;
         }
-        Ok(())
+        committed
     }
 }
 

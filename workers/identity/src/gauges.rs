@@ -14,6 +14,9 @@ use crate::sign_in::suspicion::Activity;
 const SHARE: u32 = 100;
 /// Longer than other statements: it holds no lock that anybody waits for.
 const TIME_TO_COUNT: &str = "SET LOCAL statement_timeout = '60s'";
+/// Whoever counts has this long before another process does. Longer than it may take, so that where it can't be counted in
+/// that time it is not tried all the time.
+const LEASE: TimeDelta = TimeDelta::minutes(10);
 /// How often.
 pub(crate) const PACE: Duration = Duration::from_secs(15);
 
@@ -34,31 +37,32 @@ pub async fn gauges(app: App) -> anyhow::Result<()> {
 
 /// Counts, unless another process does: what a row says that is being counted into is not much older.
 async fn count(app: &App, now: DateTime<Utc>) -> anyhow::Result<()> {
+    // committed before it is counted: a count that fails is not due again at once
+    let ours = query!("UPDATE identity.counts SET due_at = $2 WHERE due_at <= $1", now, now + LEASE);
+    if ours.execute(app.pool()).await?.rows_affected() == 0 {
+        return Ok(());
+    }
     let mut tx = app.begin_internal().await?;
     query(TIME_TO_COUNT).execute(&mut *tx).await?;
     let began = Instant::now();
-    let counted = query!(
-        "UPDATE identity.counts c SET
+    query!(
+        "UPDATE identity.counts SET
              counted_at = $1,
              users = (SELECT count(*) FROM identity.users WHERE status <> 'deleted'),
              active_users = (SELECT count(*) FROM identity.users WHERE is_active),
              active_sessions = (SELECT count(*) FROM identity.auth_sessions
                                 WHERE kind = 'user' AND revoked_at IS NULL AND expires_at_idle > $1
-                                  AND last_seen_at > $2)
-         FROM (SELECT only_row FROM identity.counts WHERE due_at <= $1 FOR UPDATE SKIP LOCKED) due
-         WHERE c.only_row = due.only_row",
+                                  AND last_seen_at > $2)",
         now,
         now - ACTIVE
     )
     .execute(&mut *tx)
     .await?;
-    if counted.rows_affected() > 0 {
-        // half a pace early, for processes whose rounds fall between
-        let pause = (began.elapsed() * SHARE).max(PACE / 2);
-        query!("UPDATE identity.counts SET due_at = $1", now + TimeDelta::from_std(pause)?)
-            .execute(&mut *tx)
-            .await?;
-    }
+    // half a pace early, for processes whose rounds fall between
+    let pause = (began.elapsed() * SHARE).max(PACE / 2);
+    query!("UPDATE identity.counts SET due_at = $1", now + TimeDelta::from_std(pause)?)
+        .execute(&mut *tx)
+        .await?;
     tx.commit_followed().await?;
     Ok(())
 }

@@ -9,14 +9,14 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use lectern_core::bus::{DEADLINE, refusal_status};
 use lectern_core::error::CallError;
-use lectern_core::{App, Call, Service};
+use lectern_core::{App, Call, Service, metrics};
 use lectern_subjects::identity::{CheckToken, TokenState};
 use lectern_subjects::{Effect, Problem, Request};
 use serde_json::json;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use crate::world::{World, course, eventually, no_faults, outgoing, published};
+use crate::world::{World, course, eventually, no_faults, outgoing, published, with_faults};
 
 /// A public request of the contract that reads.
 const SUBJECT: &str = CheckToken::SUBJECT;
@@ -252,5 +252,34 @@ async fn a_role_that_loses_its_database_leaves_and_comes_back() {
     eventually("nobody answers", || async { matches!(ask().await, Err(CallError::Unavailable(_))) }).await;
     proxy.open();
     eventually("it answers again", || async { ask().await.is_ok() }).await;
+    running.stop().await;
+}
+
+/// Handlers that panicked.
+fn panics() -> f64 {
+    let text = metrics::render();
+    let line = text.lines().find_map(|line| line.strip_prefix(r#"panics_total{service="identity"}"#));
+    line.map_or(0.0, |count| count.trim().parse().expect("a number"))
+}
+
+#[tokio::test]
+async fn rel_b8_a_handler_that_panics_after_its_deadline_is_heard_of() {
+    // the counter is everybody's
+    let _alone = with_faults().await;
+    metrics::init("test", 1);
+    let world = World::new(&["identity"]).await;
+    let app = world.app("identity").await;
+    let service = Service::new("identity").on(|_: App, _: Call, asked: CheckToken| async move {
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        assert_eq!(asked.user.0, Uuid::nil(), "too late, and broken");
+        Ok(TokenState { active: true, reason: None })
+    });
+    let running = world.run(&app, service).await;
+    let before = panics();
+    let caller = world.bus("gateway").await;
+    let sent = outgoing(Duration::from_millis(500));
+    let answer = caller.request(SUBJECT, Effect::Unkeyed, &sent, body()).await;
+    assert!(answer.is_err() || answer.is_ok_and(|answer| refusal_status(&answer) == Some(504)));
+    eventually("it is counted", || async { panics() >= before + 1.0 }).await;
     running.stop().await;
 }

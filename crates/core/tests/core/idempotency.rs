@@ -5,15 +5,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_nats::Message;
+use futures_util::StreamExt;
 use futures_util::future::join_all;
 use lectern_core::bus::{Bus, Outgoing, refusal_status};
-use lectern_core::{App, Call, Service};
+use lectern_core::{App, Call, Error, Service, faults};
 use lectern_subjects::courses::{Course, CourseStatus, CoursesRefusal, PublishCourse};
-use lectern_subjects::{Effect, Problem, Request, Role};
+use lectern_subjects::{Effect, Problem, Request, Role, subject};
 use serde_json::json;
 
 use crate::tokens::{Key, claims, identity};
-use crate::world::{World, course, eventually, no_faults, outgoing, published};
+use crate::world::{World, course, eventually, no_faults, outgoing, published, with_faults};
 
 const SUBJECT: &str = PublishCourse::SUBJECT;
 const EFFECTS: &str = "SELECT count(*) FROM courses.effects";
@@ -149,4 +150,65 @@ async fn a_key_is_not_stuck_after_a_refusal_or_a_rollback() {
     assert_eq!(world.value(EFFECTS).await, 2);
     running.stop().await;
     identity.stop().await;
+}
+
+/// What the next ping tells the caches; none when none comes.
+async fn told(pings: &mut async_nats::Subscriber) -> Option<String> {
+    let ping = tokio::time::timeout(Duration::from_secs(2), pings.next()).await.ok()??;
+    Some(String::from_utf8_lossy(&ping.payload).into_owned())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p9_who_repeats_an_answer_tells_the_caches_before_whoever_did_it_has() {
+    let _alone = with_faults().await;
+    let world = World::new(&["courses", "identity"]).await;
+    world.db.execute("CREATE TABLE courses.effects (run text)").await.expect("made");
+    let key = Key::new("k1");
+    let identity = identity(&world, &key).await;
+    let app = world.app("courses").await;
+    let running = world.run(&app, service(&Arc::default())).await;
+    let bus = world.bus("gateway").await;
+    let sent = with_key(&key.sign(&claims(Role::Operator)), "the key");
+    let client = world.client().await;
+    let mut pings = client.subscribe(subject::wake("courses")).await.expect("subscribed");
+    client.flush().await.expect("flushed");
+    // ten seconds between the commit and its ping
+    faults::set("tx.after_commit", "pause@1");
+    let first = tokio::spawn({
+        let (bus, sent) = (bus.clone(), sent.clone());
+        async move { ask(&bus, &sent, 1).await }
+    });
+    world.until("SELECT count(*) FROM courses.idempotency WHERE answer IS NOT NULL", 1).await;
+    let answer = ask(&bus, &sent, 1).await;
+    assert_eq!(refusal_status(&answer), None);
+    let news = Some(format!("{} 1", course(1)));
+    assert_eq!(told(&mut pings).await, news);
+    assert!(!first.is_finished());
+    assert_eq!(first.await.expect("no panic").payload, answer.payload);
+    assert_eq!(told(&mut pings).await, news);
+    // an older process did not note what it changed: anything may be stale
+    world.db.execute("UPDATE courses.idempotency SET changed = NULL").await.expect("forgotten");
+    assert_eq!(ask(&bus, &sent, 1).await.payload, answer.payload);
+    assert_eq!(told(&mut pings).await.as_deref(), Some(""));
+    running.stop().await;
+    identity.stop().await;
+}
+
+#[tokio::test]
+async fn p9_a_commit_that_may_have_happened_is_told_to_the_caches() {
+    let _alone = with_faults().await;
+    let world = World::new(&["courses"]).await;
+    let app = world.app("courses").await;
+    let client = world.client().await;
+    let mut pings = client.subscribe(subject::wake("courses")).await.expect("subscribed");
+    client.flush().await.expect("flushed");
+    faults::set("tx.commit_unheard", "error@1");
+    let mut tx = app.begin_internal().await.expect("begun");
+    tx.announce(&published(course(1), "committed, and nobody heard"), 1).await.expect("announced");
+    assert!(matches!(tx.commit_followed().await, Err(Error::CommitUnknown(_))));
+    assert_eq!(told(&mut pings).await, Some(format!("{} 1", course(1))));
+    let mut tx = app.begin_internal().await.expect("begun");
+    tx.audit("course.looked_at", None, json!({})).await.expect("noted");
+    tx.commit_followed().await.expect("committed");
+    assert_eq!(told(&mut pings).await.as_deref(), Some("-"), "nothing changed: nothing is forgotten");
 }

@@ -4,6 +4,7 @@ mod drain;
 mod follow;
 mod follow_fails;
 mod host;
+mod housekeeping;
 mod idempotency;
 mod relay;
 mod relay_faults;

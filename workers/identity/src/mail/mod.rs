@@ -88,30 +88,36 @@ pub async fn deliver(app: App) -> anyhow::Result<()> {
     let Some(post) = app.post() else { return Ok(()) };
     let mut under_way = JoinSet::new();
     let mut pausing = false;
+    // then no other is taken; what is half handed over is finished, or it would be handed over twice
+    let mut failed = None;
     loop {
-        while !pausing && under_way.len() < AT_ONCE {
+        while failed.is_none() && !pausing && under_way.len() < AT_ONCE {
             match take(&app).await {
-                Ok(Some(due)) => under_way.spawn(deliver_one(app.clone(), due)),
+                Ok(Some(due)) => drop(under_way.spawn(deliver_one(app.clone(), due))),
                 Ok(None) => break,
-                Err(error) => {
-                    // what is half handed over is finished first, or it would be handed over twice
-                    while under_way.join_next().await.is_some() {}
-                    return Err(error.into());
-                }
-            };
+                Err(error) => failed = Some(error.into()),
+            }
         }
         // whoever is slow is waited for, and others are looked for meanwhile
         pausing = match tokio::time::timeout(PACE, under_way.join_next()).await {
             Ok(None) => break,
             // what keeps this one may keep the next
-            Ok(Some(went_well)) => !went_well??,
+            Ok(Some(Ok(Ok(went_well)))) => !went_well,
+            Ok(Some(Ok(Err(error)))) => {
+                failed.get_or_insert(error);
+                true
+            }
+            Ok(Some(Err(panicked))) => {
+                failed.get_or_insert(panicked.into());
+                true
+            }
             Err(_) => false,
         };
     }
     if let Post::Server(smtp) = post {
         smtp.rest().await;
     }
-    Ok(())
+    failed.map_or(Ok(()), Err)
 }
 
 /// Takes a letter that is due, for as long as it may take to deliver it: no transaction waits for a mail server.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures_util::future::try_join_all;
-use lectern_core::revocation::{BUCKET, put_version, session_key};
+use lectern_core::revocation::{BUCKET, put_version_in, session_key};
 use lectern_subjects::id::{AuthSessionId, UserId};
 use sqlx::{query, query_scalar};
 
@@ -49,18 +49,20 @@ pub async fn mend(app: App) -> anyhow::Result<()> {
     )
     .fetch_all(app.pool())
     .await?;
-    // a token with older claims is of a session that was seen while it lives
     let changed = query!(
-        r#"SELECT id AS "id: UserId", uv FROM identity.users u WHERE uv > 1 AND EXISTS (
-               SELECT FROM identity.auth_sessions s WHERE s.user_id = u.id AND s.last_seen_at > $1)"#,
+        r#"SELECT id AS "id: UserId", uv FROM identity.users WHERE uv > 1 AND uv_changed_at > $1"#,
         oldest
     )
     .fetch_all(app.pool())
     .await?;
-    for row in &changed {
-        put_version(app.bus(), row.id, row.uv).await?;
+    let bucket = app.bus().bucket(BUCKET).await?;
+    // a session that ended gives more away than a role that changed
+    for some in ended.chunks(AT_ONCE) {
+        try_join_all(some.iter().map(|sid| bucket.put(session_key(*sid), "{}".into()))).await?;
     }
-    put_all(&app, &ended).await?;
+    for some in changed.chunks(AT_ONCE) {
+        try_join_all(some.iter().map(|row| put_version_in(&bucket, row.id, row.uv))).await?;
+    }
     if !ended.is_empty() || !changed.is_empty() {
         tracing::warn!(
             sessions = ended.len(),
@@ -69,13 +71,5 @@ pub async fn mend(app: App) -> anyhow::Result<()> {
         );
     }
     app.told().note(made);
-    Ok(())
-}
-
-async fn put_all(app: &App, ended: &[AuthSessionId]) -> anyhow::Result<()> {
-    let bucket = app.bus().bucket(BUCKET).await?;
-    for some in ended.chunks(AT_ONCE) {
-        try_join_all(some.iter().map(|sid| bucket.put(session_key(*sid), "{}".into()))).await?;
-    }
     Ok(())
 }

@@ -40,9 +40,13 @@ pub(crate) async fn tell_sessions(app: &App, sids: &[AuthSessionId]) -> Result<(
 /// answers a token that is right. [`tell`] it after the commit.
 pub(crate) async fn change_claims(tx: &mut Tx, user: UserId) -> Result<(), Fault> {
     let now = tx.now();
-    let uv = query_scalar!("UPDATE identity.users SET uv = uv + 1 WHERE id = $1 RETURNING uv", user.0)
-        .fetch_one(&mut **tx)
-        .await?;
+    let uv = query_scalar!(
+        "UPDATE identity.users SET uv = uv + 1, uv_changed_at = $2 WHERE id = $1 RETURNING uv",
+        user.0,
+        now
+    )
+    .fetch_one(&mut **tx)
+    .await?;
     query!(
         "INSERT INTO identity.pending_claims (user_id, uv, due_at) VALUES ($1, $2, $3)
          ON CONFLICT (user_id) DO UPDATE SET uv = excluded.uv, due_at = excluded.due_at",

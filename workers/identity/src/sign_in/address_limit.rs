@@ -18,6 +18,7 @@ use crate::app::{App, Fault, not_before};
 use crate::settings::Settings;
 use crate::sign_in::client_network;
 use crate::sign_in::rate::{self, Rate};
+use crate::tidy::until_few;
 
 /// What an address may do only so often; each has a count of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,12 +100,13 @@ fn bucket(app: &App, action: Action, address: IpAddr) -> [u8; 32] {
 pub(crate) async fn forget(app: &App, now: DateTime<Utc>) -> Result<(), sqlx::Error> {
     // a minute later than needed, for processes whose clocks are behind
     let before = now - TimeDelta::minutes(1);
-    sqlx::query!(
-        "DELETE FROM identity.address_attempts WHERE idle_at < $1 AND ctid = ANY (ARRAY(
-             SELECT ctid FROM identity.address_attempts WHERE idle_at < $1 ORDER BY idle_at LIMIT 1000))",
-        before
-    )
-    .execute(app.pool())
+    until_few(|| {
+        sqlx::query!(
+            "DELETE FROM identity.address_attempts WHERE idle_at < $1 AND ctid = ANY (ARRAY(
+                 SELECT ctid FROM identity.address_attempts WHERE idle_at < $1 ORDER BY idle_at LIMIT 1000))",
+            before
+        )
+        .execute(app.pool())
+    })
     .await
-    .map(drop)
 }

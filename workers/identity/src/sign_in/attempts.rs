@@ -11,6 +11,7 @@ use lectern_core::{Call, Tx};
 use lectern_subjects::id::UserId;
 use lectern_subjects::identity::IdentityRefusal;
 use lectern_subjects::{CommonRefusal, Refusal};
+use sqlx::postgres::PgQueryResult;
 use sqlx::{PgConnection, query, query_scalar};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -220,9 +221,9 @@ pub(crate) async fn clear(connection: &mut PgConnection, accounts: &[Account]) -
 }
 
 /// Forgets counters that say nothing any more.
-pub(crate) async fn forget(app: &App, now: DateTime<Utc>) -> Result<u64, sqlx::Error> {
+pub(crate) async fn forget(app: &App, now: DateTime<Utc>) -> Result<PgQueryResult, sqlx::Error> {
     let before = now - app.settings().lockout.max(TimeDelta::minutes(5));
-    let forgotten = query!(
+    query!(
         "DELETE FROM identity.sign_in_attempts WHERE ctid = ANY (ARRAY(
              SELECT ctid FROM identity.sign_in_attempts
              WHERE touched_at < $1 AND (locked_until IS NULL OR locked_until <= $2)
@@ -232,8 +233,7 @@ pub(crate) async fn forget(app: &App, now: DateTime<Utc>) -> Result<u64, sqlx::E
         now
     )
     .execute(app.pool())
-    .await?;
-    Ok(forgotten.rows_affected())
+    .await
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use crate::mail::letters::Letter;
 use crate::session::{device, session_link};
 use crate::sign_in::attempts::Account;
 use crate::sign_in::client_network;
+use crate::tidy::until_few;
 
 /// An address that fails for this many accounts within [`STUFFING_WINDOW`] tries a list of stolen passwords.
 const STUFFING_ACCOUNTS: i32 = 10;
@@ -254,20 +255,23 @@ pub(crate) async fn signed_in(
 
 /// Forgets what is too old to tell anything.
 pub(crate) async fn forget(app: &App, now: DateTime<Utc>) -> Result<(), sqlx::Error> {
-    query!(
-        "DELETE FROM identity.failing_addresses WHERE since < $1 AND ctid = ANY (ARRAY(
-             SELECT ctid FROM identity.failing_addresses WHERE since < $1 ORDER BY since LIMIT 1000))",
-        now - STUFFING_WINDOW
-    )
-    .execute(app.pool())
+    until_few(|| {
+        query!(
+            "DELETE FROM identity.failing_addresses WHERE since < $1 AND ctid = ANY (ARRAY(
+                 SELECT ctid FROM identity.failing_addresses WHERE since < $1 ORDER BY since LIMIT 1000))",
+            now - STUFFING_WINDOW
+        )
+        .execute(app.pool())
+    })
     .await?;
-    query!(
-        "DELETE FROM identity.sign_in_places WHERE last_seen_at < $1 AND ctid = ANY (ARRAY(
-             SELECT ctid FROM identity.sign_in_places WHERE last_seen_at < $1
-             ORDER BY last_seen_at LIMIT 1000))",
-        now - PLACES_KEPT
-    )
-    .execute(app.pool())
+    until_few(|| {
+        query!(
+            "DELETE FROM identity.sign_in_places WHERE last_seen_at < $1 AND ctid = ANY (ARRAY(
+                 SELECT ctid FROM identity.sign_in_places WHERE last_seen_at < $1
+                 ORDER BY last_seen_at LIMIT 1000))",
+            now - PLACES_KEPT
+        )
+        .execute(app.pool())
+    })
     .await
-    .map(drop)
 }

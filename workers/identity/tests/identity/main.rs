@@ -37,6 +37,7 @@ mod staff_accounts;
 mod staff_sessions;
 mod step_up;
 mod suspicion;
+mod sweeps;
 mod token_endpoints;
 mod tokens;
 mod verification;

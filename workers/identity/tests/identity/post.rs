@@ -219,6 +219,34 @@ async fn a_letter_that_the_server_takes_its_time_for_holds_up_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_letter_half_handed_over_is_finished_when_the_database_fails_another_one() {
+    let office = PostOffice::open().await;
+    office.hesitates_for("slow@example.org");
+    let world = world(&office, &[]).await;
+    world.registers("slow@example.org").await;
+    while office.hesitating() == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let slow = world.db.value("SELECT id FROM identity.mail_queue").await.unwrap().unwrap();
+    for breaks in [
+        "CREATE FUNCTION identity.breaks() RETURNS trigger LANGUAGE plpgsql
+         AS $$ BEGIN RAISE EXCEPTION 'broken'; END $$",
+        &format!(
+            "CREATE TRIGGER breaks BEFORE DELETE ON identity.mail_queue FOR EACH ROW
+             WHEN (OLD.id <> '{slow}') EXECUTE FUNCTION identity.breaks()"
+        ),
+    ] {
+        world.db.execute(breaks).await.unwrap();
+    }
+    world.registers("a@example.org").await;
+    assert_eq!(office.arrived(1).await[0].to, ["a@example.org"]);
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    office.hesitates_for("nobody");
+    assert_eq!(office.arrived(2).await[1].to, ["slow@example.org"]);
+    assert_eq!(office.hesitating(), 1, "handed over once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn identity_i20_letters_that_wait_go_with_their_person() {
     let mut office = PostOffice::open().await;
     let world = world(&office, &[]).await;

@@ -1,0 +1,2 @@
+DROP INDEX audit_private_nobodys;
+ALTER TABLE idempotency DROP COLUMN changed;
