@@ -5,7 +5,8 @@
 //! that wakes the relay). The broker hands a process its messages in the order in which it took them, so this news reaches
 //! every other process before any request that somebody sends because of the answer; and a look into the cache first takes
 //! in all news that has arrived. Should the ping be lost with the process that was to send it, the fact follows from the
-//! outbox. After a connection was lost everything is forgotten. What is left is a cluster whose nodes reach each other by
+//! outbox. After a connection was lost everything is forgotten, and nothing is a hit until a ping to ourselves has come back:
+//! before, the broker may not have heard yet what we listen to. What is left is a cluster whose nodes reach each other by
 //! ways of different length: there `X-Min-Version` says what to wait for, and nothing lives longer than its time.
 
 use std::sync::atomic::Ordering;
@@ -45,12 +46,16 @@ struct News {
     facts: Subscriber,
     /// Connections and losses so far: another number means that something may have been missed.
     breaks: u64,
+    /// Ours alone, in the pings to ourselves.
+    name: u128,
 }
 
 /// What is remembered.
 struct Kept<V> {
     /// How often everything was forgotten.
     epoch: u64,
+    /// The ping to ourselves that has not come back since a connection was lost: until then news may pass us by.
+    awaited: Option<Bytes>,
     values: Map<Uuid, (i64, V)>,
     /// The newest version that was heard of, of what has changed lately.
     newest: Map<Uuid, i64>,
@@ -91,18 +96,21 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
             pings: subscribe(subject::wake(app.service())).await?,
             facts: subscribe(facts.to_owned()).await?,
             breaks: 0,
+            name: rand::random(),
         };
         let state = Mutex::new((news, Kept::new(capacity, life)));
         let cache = Arc::new(Cache { kind, bus: app.bus().clone(), state });
         for name in ["cache_hits_total", "cache_misses_total"] {
             metrics::counter!(name, "cache_type" => kind).increment(0);
         }
-        let listener = Arc::downgrade(&cache);
+        let (listener, wake) = (Arc::downgrade(&cache), subject::wake(app.service()));
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(LISTEN).await;
                 let Some(cache) = listener.upgrade() else { return };
-                cache.with(|_| ());
+                if let Some(awaited) = cache.with(|kept| kept.awaited.clone()) {
+                    cache.bus.ping(wake.clone(), awaited).await;
+                }
             }
         });
         Ok(cache)
@@ -131,6 +139,7 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
         let breaks = self.bus.breaks();
         if std::mem::replace(&mut news.breaks, breaks) != breaks {
             kept.forget();
+            kept.awaited = Some(format!("{NOTHING} {:x} {breaks}", news.name).into());
         }
         news.take_in(kept);
         what(kept)
@@ -158,6 +167,7 @@ impl<V: Clone + Send + Sync + 'static> Kept<V> {
         let (values, newest) = (Map::builder(), Map::builder());
         Kept {
             epoch: 0,
+            awaited: None,
             values: values
                 .eviction_policy(EvictionPolicy::lru())
                 .max_capacity(capacity)
@@ -173,7 +183,11 @@ impl<V: Clone + Send + Sync + 'static> Kept<V> {
 
     fn get(&self, key: Uuid, at_least: Option<i64>) -> Result<V, Ticket> {
         match self.values.get(&key) {
-            Some((version, value)) if at_least.is_none_or(|least| version >= least) => Ok(value),
+            Some((version, value))
+                if self.awaited.is_none() && at_least.is_none_or(|least| version >= least) =>
+            {
+                Ok(value)
+            }
             _ => Err(Ticket { key, epoch: self.epoch }),
         }
     }
@@ -196,6 +210,11 @@ impl<V: Clone + Send + Sync + 'static> Kept<V> {
 
     /// A ping came. One that does not say what has changed, as older processes send them, may mean anything.
     fn told(&mut self, ping: &[u8]) {
+        if self.awaited.as_deref() == Some(ping) {
+            // what was read meanwhile may be older than news that did not reach us
+            self.awaited = None;
+            return self.forget();
+        }
         match changes(ping) {
             Some(changes) => changes.into_iter().for_each(|(key, version)| self.changed(key, version)),
             None => self.forget(),
@@ -208,7 +227,7 @@ impl<V: Clone + Send + Sync + 'static> Kept<V> {
     }
 }
 
-/// The body of a ping that only wakes the relay.
+/// The body of a ping that only wakes the relay, and how one to ourselves begins.
 const NOTHING: &str = "-";
 
 /// The body of the ping that wakes the relay and says what has changed.
@@ -238,7 +257,7 @@ fn changes(ping: &[u8]) -> Option<Vec<(Uuid, i64)>> {
     };
     match str::from_utf8(ping).ok()? {
         "" => None,
-        NOTHING => Some(Vec::new()),
+        nothing if nothing.starts_with(NOTHING) => Some(Vec::new()),
         lines => lines.lines().map(change).collect(),
     }
 }
@@ -320,6 +339,28 @@ mod tests {
         kept.get(KEY, None).unwrap_err();
         kept.keep(&ticket, 1, "two");
         kept.get(Uuid::from_u128(2), None).unwrap_err();
+    }
+
+    #[test]
+    fn p9_until_a_ping_to_ourselves_has_come_back_nothing_is_a_hit_and_nothing_read_is_kept() {
+        let (mut kept, other) = (empty(), Uuid::from_u128(2));
+        kept.awaited = Some("- 1 2".into());
+        for (key, back) in [(KEY, false), (other, true)] {
+            let early = kept.get(key, None).unwrap_err();
+            kept.keep(&early, 1, "one");
+            kept.get(key, None).unwrap_err();
+            let late = kept.get(key, None).unwrap_err();
+            // somebody else's, that of another loss, ours
+            for ping in ["- 7 2", "- 1 1", if back { "- 1 2" } else { "-" }] {
+                kept.told(ping.as_bytes());
+            }
+            kept.keep(&late, 1, "one");
+            kept.get(key, None).unwrap_err();
+        }
+        let ticket = kept.get(KEY, None).unwrap_err();
+        kept.keep(&ticket, 2, "two");
+        kept.told(b"- 7 2");
+        assert_eq!(kept.get(KEY, None).unwrap(), "two");
     }
 
     #[test]

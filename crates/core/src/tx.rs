@@ -315,20 +315,16 @@ impl Tx {
             return Err(Error::DeadlinePassed);
         }
         faults::hit("tx.before_commit").await?;
-        let mut committed = self.inner.commit().await;
-        if faults::hit("tx.commit_unheard").await.is_err() {
-            committed = Err(sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into()));
-        }
-        let committed = committed.map_err(|error| match error {
-            sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => {
-                Error::CommitUnknown(error)
+        let committed = self.inner.commit().await;
+        let lost = |_| sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into());
+        let committed = match committed.and(faults::hit("tx.commit_unheard").await.map_err(lost)) {
+            Ok(()) => Ok(()),
+            // it may stand in the database, and whoever asks again is told so: the caches are told first
+            Err(error @ (sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed)) => {
+                Err(Error::CommitUnknown(error))
             }
-            other => Error::Sql(other),
-        });
-        // it may stand in the database, and whoever asks again is told so
-        if !matches!(committed, Ok(()) | Err(Error::CommitUnknown(_))) {
-            return committed;
-        }
+            Err(error) => return Err(Error::Sql(error)),
+        };
         faults::hit("tx.after_commit").await?;
         if self.announced {
             self.app.wake_relay(cache::ping(&self.changed)).await;
