@@ -232,3 +232,33 @@ async fn identity_i17_a_code_that_is_shown_at_two_doors_at_once_opens_one() {
         }
     }
 }
+
+/// What changes factors looks at those that there are when it has the account's lock, not before.
+#[tokio::test(flavor = "multi_thread")]
+async fn asvs_v7_an_app_that_is_confirmed_meanwhile_is_not_removed_by_who_has_shown_none() {
+    let world = std::sync::Arc::new(World::start_with(ON).await);
+    world.registers("a@example.org").await;
+    let (thief, owner) = (world.logs_in("a@example.org").await, world.logs_in("a@example.org").await);
+    world.ok(&StartTotp {}, Some(&owner.access_token)).await;
+    let mut confirms = world.db.connect().await.expect("connected");
+    sqlx::raw_sql("BEGIN; SELECT FROM identity.users FOR NO KEY UPDATE")
+        .execute(&mut confirms)
+        .await
+        .expect("held");
+    let removes = {
+        let (world, thief) = (world.clone(), thief.access_token.clone());
+        tokio::spawn(async move { world.ask(&RemoveTotp {}, Some(&thief)).await })
+    };
+    let waiting = "SELECT count(*) FROM pg_stat_activity
+                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    while world.count(waiting).await == 0 && !removes.is_finished() {
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
+    sqlx::raw_sql("UPDATE identity.credentials SET confirmed_at = now(), last_used_step = 1; COMMIT")
+        .execute(&mut confirms)
+        .await
+        .expect("confirmed");
+    let refusal = removes.await.unwrap().expect_err("an app is there that was not shown");
+    assert_eq!(refusal.problem.error_code, "USER_1009");
+    assert_eq!(world.count("SELECT count(*) FROM identity.credentials WHERE kind = 'totp'").await, 1);
+}
