@@ -1,7 +1,9 @@
 //! Recovery codes: ten, shown once, each good once in place of a code of the authenticator app.
 
 use lectern_core::{Call, Outcome};
-use lectern_subjects::identity::{MakeRecoveryCodes, RecoveryCodes};
+use lectern_subjects::Refusal;
+use lectern_subjects::identity::{IdentityRefusal, MakeRecoveryCodes, RecoveryCodes};
+use serde_json::json;
 use sqlx::query;
 use uuid::Uuid;
 
@@ -15,12 +17,15 @@ const CODES: usize = 10;
 /// Letters and digits that are not taken for each other; 32 of them, so that five bits are one.
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
-/// Makes new ones; those before are void.
+/// Makes new ones; those before are void. They stand in for an authenticator app, so there has to be one.
 pub async fn make(app: App, call: Call, _req: MakeRecoveryCodes) -> Outcome<MakeRecoveryCodes> {
     mfa::is_on(&app)?;
     let caller = step_up::recently(&app, &call)?;
     let mut tx = app.begin_patiently(&call).await?;
     let account = step_up::by_a_factor(&mut tx, &app, caller).await?;
+    if !mfa::kinds(&mut *tx, caller.user).await?.iter().any(|kind| kind == "totp") {
+        return Err(IdentityRefusal::CredentialNotFound.because(json!({ "kind": "totp" })).into());
+    }
     let now = tx.now();
     let replaced =
         query!("DELETE FROM identity.credentials WHERE user_id = $1 AND kind = 'recovery'", caller.user.0)

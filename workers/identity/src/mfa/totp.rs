@@ -89,6 +89,12 @@ pub async fn confirm(app: App, call: Call, req: ConfirmTotp) -> Outcome<ConfirmT
     query!("UPDATE identity.auth_sessions SET amr = $2 WHERE sid = $1", sid.0, &together(amr, &["otp"]))
         .execute(&mut *tx)
         .await?;
+    if replaced == 0 {
+        // none that somebody else has made while there was no app is good for this one
+        query!("DELETE FROM identity.credentials WHERE user_id = $1 AND kind = 'recovery'", caller.user.0)
+            .execute(&mut *tx)
+            .await?;
+    }
     let action = if replaced > 0 { "replaced" } else { "added" };
     mfa::changed(&mut tx, &app, caller.user, &account.email, "totp", action).await?;
     let message = "The authenticator app is asked for at sign-in from now on".to_owned();
