@@ -262,3 +262,38 @@ async fn asvs_v7_an_app_that_is_confirmed_meanwhile_is_not_removed_by_who_has_sh
     assert_eq!(refusal.problem.error_code, "USER_1009");
     assert_eq!(world.count("SELECT count(*) FROM identity.credentials WHERE kind = 'totp'").await, 1);
 }
+
+/// A wrong proof that is looked at while its account is erased: counted, and nothing is written about who is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn i107_a_wrong_proof_of_an_account_that_is_erased_meanwhile_leaves_nothing_but_its_count() {
+    let world = World::start_with(ON).await;
+    let (pair, app) = world.with_app("a@example.org").await;
+    let mfa_token = world.mfa_token("a@example.org").await;
+    let hash = world.db.value("SELECT password_hash FROM identity.users").await.unwrap().expect("a hash");
+    // erased at the last moment: with the count of the wrong proof
+    let erase = "CREATE FUNCTION identity.erase() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                     UPDATE identity.users SET status = 'deleted', password_hash = NULL; RETURN NEW; END $$;
+                 CREATE TRIGGER erase AFTER UPDATE OF failed ON identity.sign_in_attempts
+                     FOR EACH ROW WHEN (NEW.failed > OLD.failed) EXECUTE FUNCTION identity.erase()";
+    world.db.execute(erase).await.unwrap();
+    let token = Some(pair.access_token.as_str());
+    let written = "SELECT (SELECT count(*) FROM identity.login_history)
+                   + (SELECT count(*) FROM identity.outbox) + (SELECT count(*) FROM identity.outbox_archive)";
+    let before = world.count(written).await;
+    let code = app.wrong(&world);
+    let change =
+        ChangePassword { current_password: WRONG.to_owned(), new_password: "Blue-Kettle-42!".to_owned() };
+    for (nth, what) in ["code at sign-in", "password", "code", "present password"].into_iter().enumerate() {
+        let there = format!("UPDATE identity.users SET status = 'active', password_hash = '{hash}'");
+        world.db.execute(&there).await.unwrap();
+        let refused = match nth {
+            0 => world.verifies(&mfa_token, &code).await.map(drop).unwrap_err(),
+            1 => world.refused(&with_password(WRONG), token).await,
+            2 => world.refused(&with_code(code.clone()), token).await,
+            _ => world.refused(&change, token).await,
+        };
+        assert!(["USER_1001", "USER_1008"].contains(&refused.as_str()), "{what}: {refused}");
+        assert_eq!(world.count(written).await, before, "{what}");
+    }
+    assert_eq!(world.count("SELECT sum(failed) FROM identity.sign_in_attempts").await, 4);
+}
