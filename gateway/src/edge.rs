@@ -110,7 +110,8 @@ async fn forward(
     let query = parts.uri.query().unwrap_or_default();
     let body = bound.params.merge(&segments, query, body)?;
     let body = device_cookie::into_body(bound.info, &parts.headers, body);
-    let body = oidc_cookie::into_body(bound.info, &parts.headers, body);
+    let body = oidc_cookie::into_body(bound.info, &parts.headers, client, body);
+    let client = asker.client.address;
     (bound.route.check)(&body).map_err(|bad| Refused {
         code: bad.code,
         details: bad.details,
@@ -140,7 +141,6 @@ async fn forward(
         302 => redirect(&answer)?,
         _ => success(status, header("ETag"), answer, parts, bound.info),
     };
-    let client = asker.client.address;
     let cookie = device_cookie::set(bound.info, &parts.headers, client, &message.payload)
         .or_else(|| oidc_cookie::set(bound.info, &parts.headers, client, &message.payload));
     if let Some(cookie) = cookie {
