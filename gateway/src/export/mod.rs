@@ -160,7 +160,8 @@ impl Writer {
             archive.end(service, self.gateway.clock.now()).map_err(said)?;
         }
         length += self.send(archive.finish(self.gateway.clock.now()).map_err(said)?).await?;
-        let _gone = self.chunks.send(None).await;
+        // who does not take the end has been given all the same: it is not waited for longer than for a chunk
+        let _gone = tokio::time::timeout(PATIENCE, self.chunks.send(None)).await;
         Ok(length)
     }
 
