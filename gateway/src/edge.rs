@@ -17,6 +17,7 @@ use lectern_core::bus::{DEFAULT_DEADLINE, Outgoing, refusal_status};
 use lectern_core::call::{Caller, ClientInfo, version_tag};
 use lectern_core::error::CallError;
 use lectern_core::token::TokenFault;
+use lectern_subjects::id::UserId;
 use lectern_subjects::identity::IdentityRefusal;
 use lectern_subjects::{Access, Code, CommonRefusal, Effect, Problem, Refusal, RequestInfo};
 use serde_json::{Map, Value, json};
@@ -62,6 +63,7 @@ impl From<BadInput> for Refused {
 /// What goes on to the service about who asks.
 pub(crate) struct Asker {
     pub token: Option<Arc<str>>,
+    pub user: Option<UserId>,
     pub request_id: Arc<str>,
     /// From where; only with what changes something, reads need not say.
     pub client: ClientInfo,
@@ -109,8 +111,9 @@ async fn forward(
     };
     let query = parts.uri.query().unwrap_or_default();
     let body = bound.params.merge(&segments, query, body)?;
+    let client = asker.client.address;
     let body = device_cookie::into_body(bound.info, &parts.headers, body);
-    let body = oidc_cookie::into_body(bound.info, &parts.headers, body);
+    let body = oidc_cookie::into_body(bound.info, &parts.headers, client, body);
     (bound.route.check)(&body).map_err(|bad| Refused {
         code: bad.code,
         details: bad.details,
@@ -140,7 +143,6 @@ async fn forward(
         302 => redirect(&answer)?,
         _ => success(status, header("ETag"), answer, parts, bound.info),
     };
-    let client = asker.client.address;
     let cookie = device_cookie::set(bound.info, &parts.headers, client, &message.payload)
         .or_else(|| oidc_cookie::set(bound.info, &parts.headers, client, &message.payload));
     if let Some(cookie) = cookie {
@@ -192,7 +194,7 @@ pub(crate) async fn admit(
             ClientInfo::new(Some(client_address(&gateway.config.trusted_proxies, parts)), agent)
         }
     };
-    Ok(Asker { token, request_id, client })
+    Ok(Asker { token, user: caller.map(|caller| caller.user), request_id, client })
 }
 
 fn allowed(access: Access, caller: Option<&Caller>) -> Result<(), Refused> {

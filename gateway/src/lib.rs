@@ -58,8 +58,7 @@ pub struct Gateway {
     media_keys: Option<SigningKeys>,
     /// Places for those who look on at the security feed.
     onlookers: Arc<Semaphore>,
-    /// Places for exports that are written at once.
-    exports: Arc<Semaphore>,
+    exports: export::Places,
 }
 
 impl Gateway {
@@ -96,7 +95,7 @@ impl Gateway {
             store,
             media_keys,
             onlookers: Arc::new(Semaphore::new(security_feed::MOST)),
-            exports: Arc::new(Semaphore::new(export::MOST)),
+            exports: export::Places::default(),
         })
     }
 }

@@ -13,19 +13,31 @@ use crate::device_cookie::{cookie, is_local, with_field};
 
 /// What begins a sign-in at a provider.
 const STARTS: [&str; 2] = [StartOidc::SUBJECT, LinkIdentity::SUBJECT];
-/// The cookie's name.
-const NAME: &str = "lectern_oidc";
+/// The cookie's name. The prefix keeps other hosts of the domain, and whoever is on the way to a plain-http one, from setting it
+/// (RFC 6265bis, 4.1.3.2); it needs `Secure` and the path `/`.
+const NAME: &str = "__Host-lectern_oidc";
+/// Its name where it goes without TLS: for the client on this machine only.
+const LOCAL_NAME: &str = "lectern_oidc";
 /// The request's field.
 const FIELD: &str = "binding";
 /// As long as identity waits for an answer, seconds.
 const MAX_AGE: u32 = 300;
 
 /// The callback with the cookie's value as its binding; without one it has none. Anything else stays as it is.
-pub(crate) fn into_body(info: &RequestInfo, headers: &HeaderMap, body: Bytes) -> Bytes {
+pub(crate) fn into_body(
+    info: &RequestInfo,
+    headers: &HeaderMap,
+    client: Option<IpAddr>,
+    body: Bytes,
+) -> Bytes {
     if info.subject != OidcCallback::SUBJECT {
         return body;
     }
-    with_field(FIELD, cookie(headers, NAME), body)
+    with_field(FIELD, cookie(headers, name_for(headers, client)), body)
+}
+
+fn name_for(headers: &HeaderMap, client: Option<IpAddr>) -> &'static str {
+    if is_local(headers, client) { LOCAL_NAME } else { NAME }
 }
 
 /// The `Set-Cookie` of a start. It comes back with the top-level navigation that the provider sends the browser on, hence
@@ -41,14 +53,14 @@ pub(crate) fn set(
     }
     let binding = serde_json::from_slice::<OidcStart>(reply).ok()?.binding;
     let secure = if is_local(headers, client) { "" } else { "; Secure" };
-    let path = "/api/v1/auth/oidc";
-    let cookie = format!("{NAME}={binding}; Path={path}; Max-Age={MAX_AGE}; HttpOnly; SameSite=Lax{secure}");
+    let name = name_for(headers, client);
+    let cookie = format!("{name}={binding}; Path=/; Max-Age={MAX_AGE}; HttpOnly; SameSite=Lax{secure}");
     HeaderValue::from_str(&cookie).ok()
 }
 
 #[cfg(test)]
 mod tests {
-    use axum::http::header::COOKIE;
+    use axum::http::header::{COOKIE, HOST};
 
     use super::*;
 
@@ -60,22 +72,44 @@ mod tests {
     fn i079_the_cookie_is_the_binding_and_a_callback_without_one_has_none() {
         let filled = |cookies: &'static str| {
             let headers = HeaderMap::from_iter([(COOKIE, HeaderValue::from_static(cookies))]);
-            into_body(info(OidcCallback::SUBJECT), &headers, Bytes::from_static(br#"{"state":"s"}"#))
+            into_body(info(OidcCallback::SUBJECT), &headers, None, Bytes::from_static(br#"{"state":"s"}"#))
         };
-        assert_eq!(filled("a=b; lectern_oidc=x-Y_1"), br#"{"binding":"x-Y_1","state":"s"}"#[..]);
-        for none in ["", "lectern_device=abc", "lectern_oidc=", "lectern_oidc=a\"b"] {
+        let one = "a=b; __Host-lectern_oidc=x-Y_1; lectern_oidc=of-another-host";
+        assert_eq!(filled(one), br#"{"binding":"x-Y_1","state":"s"}"#[..]);
+        for none in [
+            "",
+            "lectern_device=abc",
+            "__Host-lectern_oidc=",
+            "__Host-lectern_oidc=a\"b",
+            // anybody on a neighbouring host could have set this one
+            "lectern_oidc=x-Y_1",
+        ] {
             assert_eq!(filled(none), br#"{"state":"s"}"#[..], "{none}");
         }
     }
 
     #[test]
-    fn i079_both_starts_set_it_for_the_callback_only() {
+    fn i079_without_tls_on_this_machine_the_cookie_has_a_name_that_browsers_take_there() {
+        let here = Some(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
+        let reply = br#"{"url":"https://a","binding":"abc","expires_at":"2026-11-02T09:25:00Z"}"#;
+        let headers = HeaderMap::from_iter([
+            (HOST, HeaderValue::from_static("localhost:3000")),
+            (COOKIE, HeaderValue::from_static("lectern_oidc=abc")),
+        ]);
+        let cookie = set(info(StartOidc::SUBJECT), &headers, here, reply).expect("a cookie");
+        assert_eq!(cookie.to_str().unwrap(), "lectern_oidc=abc; Path=/; Max-Age=300; HttpOnly; SameSite=Lax");
+        let callback = into_body(info(OidcCallback::SUBJECT), &headers, here, Bytes::from_static(b"{}"));
+        assert_eq!(callback, br#"{"binding":"abc"}"#[..]);
+    }
+
+    #[test]
+    fn i079_both_starts_set_it_for_this_host_only() {
         let reply = br#"{"url":"https://a","binding":"abc","expires_at":"2026-11-02T09:25:00Z"}"#;
         for start in STARTS {
             let cookie = set(info(start), &HeaderMap::new(), None, reply).expect("a cookie");
             assert_eq!(
                 cookie.to_str().unwrap(),
-                "lectern_oidc=abc; Path=/api/v1/auth/oidc; Max-Age=300; HttpOnly; SameSite=Lax; Secure"
+                "__Host-lectern_oidc=abc; Path=/; Max-Age=300; HttpOnly; SameSite=Lax; Secure"
             );
         }
         assert_eq!(set(info(OidcCallback::SUBJECT), &HeaderMap::new(), None, reply), None);

@@ -4,6 +4,7 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use chrono::TimeDelta;
 use lectern_subjects::id::UserId;
 use lectern_subjects::privacy::{PersonalData, Section};
 use lectern_subjects::{CommonRefusal, Refusal, Refused};
@@ -12,10 +13,14 @@ use serde_json::{Map, Value, json};
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::app::App;
+use crate::call::Call;
 use crate::error::Fault;
 
 /// A page ends when its rows are this long together, bytes: a reply has 512 KiB at most, and one row may be 64 KiB.
 const PAGE_BYTES: usize = 384 * 1024;
+/// How long ago a caller has proved who they are, at most. Long enough for an export that was begun in time to be taken to
+/// its end; a token that somebody left open is not enough to take a person's data along.
+const SIGNED_IN_WITHIN: TimeDelta = TimeDelta::hours(1);
 /// Rows that are read at once, and rows of a page.
 const PAGE_ROWS: usize = 1000;
 
@@ -52,16 +57,24 @@ struct Place {
     after: Map<String, Value>,
 }
 
-/// A page of what is held about `user`, beginning behind `cursor`: the kinds of `held`, then core's own.
+/// A page of what is held about the caller, beginning behind `cursor`: the kinds of `held`, then core's own.
 ///
 /// # Errors
-/// COMMON_0001 for what is no cursor of ours; the database's.
+/// COMMON_0013 when the caller has proved who they are more than an hour ago; COMMON_0001 for what is no cursor of ours; the
+/// database's.
 pub async fn page<R: Refusal>(
     app: &App,
-    user: UserId,
+    call: &Call,
     held: &'static [Held],
     cursor: Option<&str>,
 ) -> Result<PersonalData, Fault<R>> {
+    let caller = call.user()?;
+    if call.now - caller.auth_time > SIGNED_IN_WITHIN {
+        let details =
+            json!({ "reason": "signed in too long ago", "max_age_s": SIGNED_IN_WITHIN.num_seconds() });
+        return Err(CommonRefusal::Forbidden.because(details).into());
+    }
+    let user = caller.user;
     let kinds: Vec<&Held> = held.iter().chain(OWN).collect();
     let (mut at, mut after) = match cursor {
         None => (0, None),

@@ -1,15 +1,17 @@
 //! `POST /api/v1/users/me/export`: everything that every service holds about the caller, as one zip (GDPR Art. 20; identity
 //! spec I-108, `spec/protocols.md` P5, architecture §13).
 //!
-//! First every service is asked for its first page: one that does not answer is a refusal that names it, and nothing has
-//! begun. Then identity begins the export, which looks at how long ago the caller signed in and how often they asked. Then
+//! First every service is asked for its first page, identity before all others, for it looks at how long ago the caller signed
+//! in. One that does not answer is a refusal that names it, and nothing has begun. Then identity begins the export, which looks
+//! at how often they asked. Then
 //! the pages are streamed, each asked for when the one before has been taken: memory does not grow with the data. Whatever
 //! goes wrong from there on breaks the connection and the zip off: neither looks like a whole one.
 
 mod archive;
 
+use std::collections::HashSet;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
@@ -20,12 +22,13 @@ use axum::http::{HeaderMap, HeaderValue, Response};
 use bytes::Bytes;
 use futures_util::stream;
 use lectern_core::bus::{DEFAULT_DEADLINE, Outgoing, refusal_status};
+use lectern_subjects::id::UserId;
 use lectern_subjects::identity::{BeginExport, Export};
 use lectern_subjects::privacy::{PersonalData, export_subject};
 use lectern_subjects::{CommonRefusal, Problem, Request as Contracted, RequestInfo, SERVICES, decode};
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tracing::Instrument;
 
 use self::archive::Archive;
@@ -33,13 +36,48 @@ use crate::edge::{self, Refused};
 use crate::{Gateway, problem};
 
 /// Exports that one gateway writes at once: each holds a page of every service at most.
-pub(crate) const MOST: usize = 8;
+const MOST: usize = 8;
 /// A client that takes nothing for so long is gone.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Pauses between tries for a page after the first.
 const PAUSES: [Duration; 4] =
     [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
 const PATH: &str = "/api/v1/users/me/export";
+
+/// Looks at how long ago the caller signed in; its file is the first.
+const IDENTITY: &str = "identity";
+
+/// Places for exports: [`MOST`] at once on one gateway, one of each person.
+pub(crate) struct Places {
+    all: Arc<Semaphore>,
+    people: Arc<Mutex<HashSet<UserId>>>,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Places { all: Arc::new(Semaphore::new(MOST)), people: Arc::default() }
+    }
+}
+
+impl Places {
+    /// That one export of a person is under way, until it is dropped; none when another one is.
+    fn only_one_of(&self, user: UserId) -> Option<Only> {
+        let new = self.people.lock().unwrap_or_else(PoisonError::into_inner).insert(user);
+        new.then(|| Only { user, people: self.people.clone() })
+    }
+}
+
+/// The one export of a person that is under way.
+struct Only {
+    user: UserId,
+    people: Arc<Mutex<HashSet<UserId>>>,
+}
+
+impl Drop for Only {
+    fn drop(&mut self) {
+        self.people.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.user);
+    }
+}
 
 /// Why there is no export: the edge's own refusal, or a service's, with its `Retry-After`.
 enum Stop {
@@ -94,16 +132,19 @@ async fn open(
         })?;
     }
     let busy = || Refused { retry_after_s: Some(10), ..CommonRefusal::RateLimited.into() };
-    let place = gateway.exports.clone().try_acquire_owned().map_err(|_| busy())?;
+    let user = asker.user.ok_or(CommonRefusal::Internal)?;
+    let only = gateway.exports.only_one_of(user).ok_or_else(busy)?;
     // a zip is not stored, so it is not repeated for a key
     let outgoing = Outgoing {
         idempotency_key: None,
         if_match: None,
         ..edge::outgoing(gateway, &asker, &parts.headers)?
     };
+    let identity = page(gateway, &outgoing, IDENTITY, None).await?;
+    let place = gateway.exports.all.clone().try_acquire_owned().map_err(|_| busy())?;
     // one after the other: nothing else should wait for an export
-    let mut first_pages = Vec::new();
-    for service in SERVICES {
+    let mut first_pages = vec![(IDENTITY, identity)];
+    for service in SERVICES.iter().filter(|service| service.name != IDENTITY) {
         first_pages.push((service.name, page(gateway, &outgoing, service.name, None).await?));
     }
     let export: Export = ask(gateway, &outgoing, begin, Bytes::from_static(b"{}")).await?;
@@ -117,7 +158,7 @@ async fn open(
     if let Ok(name) = HeaderValue::from_str(&name) {
         headers.insert(CONTENT_DISPOSITION, name);
     }
-    let writer = Writer { gateway: gateway.clone(), outgoing, chunks: sender, _place: place };
+    let writer = Writer { gateway: gateway.clone(), outgoing, chunks: sender, _place: (only, place) };
     tokio::spawn(
         async move {
             let id = export.id;
@@ -136,7 +177,7 @@ struct Writer {
     gateway: Arc<Gateway>,
     outgoing: Outgoing,
     chunks: mpsc::Sender<Option<Bytes>>,
-    _place: OwnedSemaphorePermit,
+    _place: (Only, OwnedSemaphorePermit),
 }
 
 impl Writer {
@@ -160,7 +201,8 @@ impl Writer {
             archive.end(service, self.gateway.clock.now()).map_err(said)?;
         }
         length += self.send(archive.finish(self.gateway.clock.now()).map_err(said)?).await?;
-        let _gone = self.chunks.send(None).await;
+        // who does not take the end has been given all the same: it is not waited for longer than for a chunk
+        let _gone = tokio::time::timeout(PATIENCE, self.chunks.send(None)).await;
         Ok(length)
     }
 
@@ -272,4 +314,21 @@ fn accepts_zip(headers: &HeaderMap) -> Result<(), Refused> {
         ["*/*", "application/*", "application/zip", ""].iter().any(|it| range.eq_ignore_ascii_case(it))
     };
     if accept.split(',').any(fits) { Ok(()) } else { Err(CommonRefusal::NotAcceptable.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i108_a_person_has_one_export_at_a_time_and_others_are_not_kept() {
+        let places = Places::default();
+        let (ann, bob) = (UserId(uuid::Uuid::from_u128(1)), UserId(uuid::Uuid::from_u128(2)));
+        let first = places.only_one_of(ann).expect("none is under way");
+        assert!(places.only_one_of(ann).is_none());
+        assert!(places.only_one_of(ann).is_none(), "a refused one does not end the first");
+        let _other = places.only_one_of(bob).expect("another person");
+        drop(first);
+        assert!(places.only_one_of(ann).is_some());
+    }
 }

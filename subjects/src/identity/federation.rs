@@ -47,7 +47,7 @@ pub struct OidcStart {
     /// The provider's page, for the browser of who signs in.
     pub url: String,
     /// Goes back with the provider's answer, so that nobody is signed in with an answer that another browser fetched
-    /// (RFC 9700, 4.7). Over HTTP it is the cookie `lectern_oidc`.
+    /// (RFC 9700, 4.7). Over HTTP it is the cookie `__Host-lectern_oidc`.
     pub binding: String,
     /// Until when an answer is taken.
     pub expires_at: DateTime<Utc>,

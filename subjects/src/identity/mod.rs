@@ -74,7 +74,7 @@ refusals! {
         CodeExpired = "USER_1107" 400 Invalid "the code has expired",
         /// Nothing would be left to sign in with.
         LastCredential = "USER_1108" 409 Conflict "the account would have nothing to sign in with",
-        /// No such passkey or identity.
+        /// No such passkey or identity, or no authenticator app.
         CredentialNotFound = "USER_1109" 404 NotFound "no such credential",
         /// Somebody else's account is signed in to with it.
         IdentityTaken = "USER_1110" 409 Conflict "the identity is linked to another account",

@@ -108,7 +108,7 @@ pub struct ConfirmTotp {
 #[serde(deny_unknown_fields)]
 pub struct RemoveTotp {}
 
-/// New recovery codes; those before are void.
+/// New recovery codes, where there is an authenticator app that they stand in for; those before are void.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
 #[serde(deny_unknown_fields)]
 pub struct MakeRecoveryCodes {}

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use lectern_harness::{Actor, Stack, StackOptions};
 use serde_json::{Value, json};
+use totp_rs::Totp;
 
 use crate::spans::Collector;
 use crate::way::{beats, clip};
@@ -71,11 +72,18 @@ async fn journey(stack: &Stack) -> BTreeSet<String> {
     secrets.insert(machine);
     let secret = alice.posts("/users/me/totp", json!({})).await.ok();
     secrets.extend([secret.text("/secret"), secret.text("/otpauth_url")]);
+    let app = Totp::from_url(secret.text("/otpauth_url")).expect("an otpauth URL");
+    let first = crate::second_factor::code(&app, 0);
+    alice.posts("/users/me/totp/confirm", json!({ "code": first })).await.ok();
     let codes = alice.posts("/users/me/recovery-codes", json!({})).await.ok();
     secrets.extend((0..10).map(|n| codes.text(&format!("/codes/{n}"))));
     secrets.insert(alice.posts("/auth/passkeys/login/options", json!({})).await.ok().text("/challenge"));
+    alice.posts("/auth/reauthenticate", json!({ "code": "no-code" })).await.refused(401, "USER_1008");
     let code = codes.text("/codes/0");
-    alice.posts("/auth/reauthenticate", json!({ "code": code })).await.refused(401, "USER_1008");
+    let proved = alice.posts("/auth/reauthenticate", json!({ "code": code })).await.ok();
+    secrets.extend([proved.text("/access_token"), proved.text("/refresh_token")]);
+    alice.carries(&proved.text("/access_token"));
+    alice.deletes("/users/me/totp").await.ok();
     alice
         .posts("/auth/mfa/verify", json!({ "mfa_token": "A-Half-Signed-In-Token", "code": code }))
         .await

@@ -92,7 +92,7 @@ async fn i079_a_browser_signs_up_by_redirects_comes_back_and_is_forgotten() {
     assert_eq!((begun.status, begun.headers["cache-control"].as_str()), (302, "no-store"));
     assert!(begun.headers["location"].starts_with(&format!("{}/authorize?", idp.issuer())));
     let cookie = &begun.headers["set-cookie"];
-    assert!(cookie.ends_with("; Path=/api/v1/auth/oidc; Max-Age=300; HttpOnly; SameSite=Lax"), "{cookie}");
+    assert!(cookie.ends_with("; Path=/; Max-Age=300; HttpOnly; SameSite=Lax"), "{cookie}");
     let back = browser.goes(&begun.headers["location"]).await.headers["location"].clone();
     assert!(back.contains("session_state=") && back.contains("iss="), "{back}");
     let mut secrets: Vec<String> = browser.cookies.values().cloned().collect();

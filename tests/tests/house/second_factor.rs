@@ -22,7 +22,7 @@ async fn asks(
     answer
 }
 
-fn code(app: &Totp, steps: i64) -> String {
+pub fn code(app: &Totp, steps: i64) -> String {
     let unix = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
     app.generate(unix.saturating_add_signed(30 * steps)).to_string()
 }

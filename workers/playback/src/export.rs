@@ -85,5 +85,5 @@ pub(crate) const HELD: &[Held] = &[
 
 /// A page of them.
 pub(crate) async fn export(app: App, call: Call, req: ExportPlayback) -> Outcome<ExportPlayback> {
-    export::page(app.as_ref(), call.user()?.user, HELD, req.cursor.as_deref()).await
+    export::page(app.as_ref(), &call, HELD, req.cursor.as_deref()).await
 }

@@ -12,8 +12,8 @@ use crate::mail::{self, Letter};
 use crate::mfa::step_up;
 use crate::sign_in::address_limit;
 
-/// Begins an export: noted in the record, told to the owner. The pages themselves show nothing that the caller could not
-/// list one by one; all at once is what somebody with a token that was left open must not have.
+/// Begins an export: noted in the record, told to the owner. The pages themselves ask for a recent proof, too: what
+/// they show is more than what the caller could list one by one.
 pub async fn begin(app: App, call: Call, _req: BeginExport) -> Outcome<BeginExport> {
     let user = step_up::recently(&app, &call)?.user;
     let mut tx = app.begin_patiently(&call).await?;

@@ -15,6 +15,7 @@ pub(crate) use begin::begin;
 
 use crate::account::{self, verification};
 use crate::app::{App, Fault};
+use crate::mfa::step_up;
 
 /// The rows, as `docs/privacy.tsv` lists them. Of [`login_history`](crate::session::login_history) seed 001's three fields
 /// come first.
@@ -61,15 +62,19 @@ pub(crate) const HELD: &[Held] = &[
     },
 ];
 
-/// A page of it. The account stands on the first page and on the last.
+/// A page of it. The account stands on the first page and on the last. The first asks for a proof as recent as [`begin`]
+/// does, so that nobody else is asked anything in vain.
 pub async fn export(app: App, call: Call, req: ExportIdentity) -> Outcome<ExportIdentity> {
-    let user = call.user()?.user;
+    let user = match req.cursor {
+        None => step_up::recently(&app, &call)?.user,
+        Some(_) => call.user()?.user,
+    };
     let mut connection = app.connect_patiently(&call).await?;
     let account = account::show_full(&mut connection, app.vault(), user).await?;
     let account = account.ok_or(IdentityRefusal::UserNotFound)?;
     let new_addresses = new_addresses(&mut connection, &app, user).await?;
     drop(connection);
-    let mut page = export::page(app.as_ref(), user, HELD, req.cursor.as_deref()).await?;
+    let mut page = export::page(app.as_ref(), &call, HELD, req.cursor.as_deref()).await?;
     if req.cursor.is_none() {
         page.sections.insert(0, personal_data(&account)?);
     }

@@ -106,7 +106,7 @@ async fn sign_in(
     vouched: &Vouched<'_>,
     req: &OidcCallback,
 ) -> Result<TokenPair, Fault> {
-    let mut again = true;
+    let (mut again, mut may_sign_up) = (true, false);
     loop {
         let mut tx = app.begin_patiently(call).await?;
         let known = match identities::owner(&mut tx, &vouched.key).await? {
@@ -119,7 +119,14 @@ async fn sign_in(
                 }
                 None => return Err(failed(&vouched.party.provider, "the identity is linked no longer")),
             },
-            None => sign_up(&mut tx, app, vouched).await,
+            None if may_sign_up => sign_up(&mut tx, app, vouched).await,
+            // counted outside of what may come to nothing, and without a second connection in hand
+            None => {
+                drop(tx);
+                count_sign_up(app, call).await?;
+                may_sign_up = true;
+                continue;
+            }
         };
         let account = match known {
             Ok(account) => account,
@@ -135,6 +142,15 @@ async fn sign_in(
         count(&vouched.party.provider, "success");
         return go_on(tx, app, call, account, req).await;
     }
+}
+
+/// Counts a sign-up of the caller's address with those by password.
+async fn count_sign_up(app: &App, call: &Call) -> Result<(), Fault> {
+    address_limit::take(app, call, Action::SignUp).await.inspect_err(|fault| {
+        if address_limit::is_refusal(fault) {
+            metrics::counter!("user_signup_total", "status" => "rate_limited").increment(1);
+        }
+    })
 }
 
 /// An account for somebody who is new here, if the provider knows their address to be theirs.

@@ -133,7 +133,23 @@ async fn id_token(
             "the provider does not know us: look at client id and secret"
         );
     }
-    Err(Away(format!("{url}: answered {status} {error:.40?}")).into())
+    Err(Away(format!("{url}: answered {status}, {}", known(&error))).into())
+}
+
+/// The error codes of a token endpoint (RFC 6749, 4.1.2.1 and 5.2; RFC 8707, 2): what else a provider says is not repeated.
+fn known(error: &str) -> &'static str {
+    const CODES: [&str; 9] = [
+        "invalid_request",
+        "invalid_client",
+        "invalid_grant",
+        "unauthorized_client",
+        "unsupported_grant_type",
+        "invalid_scope",
+        "invalid_target",
+        "server_error",
+        "temporarily_unavailable",
+    ];
+    CODES.into_iter().find(|code| *code == error).unwrap_or("no error code that is known")
 }
 
 /// The request for it; it says who we are where no header does.
@@ -162,4 +178,17 @@ fn basic(provider: &Provider, secret: &str) -> String {
     let encoded = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
     let pair = format!("{}:{}", encoded(&provider.client_id), encoded(secret));
     format!("Basic {}", STANDARD.encode(pair))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i079_of_a_providers_refusal_its_error_code_is_repeated_and_nothing_else() {
+        assert_eq!(known("invalid_client"), "invalid_client");
+        for text in ["", "INVALID_CLIENT", "invalid_client\nforged line", &"x".repeat(1 << 20)] {
+            assert_eq!(known(text), "no error code that is known");
+        }
+    }
 }

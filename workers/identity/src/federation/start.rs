@@ -15,6 +15,7 @@ use crate::federation::discovery::{Metadata, Party};
 use crate::federation::{federation, party, unavailable};
 use crate::mfa::challenges::{self, Asked, Kind, sha256};
 use crate::mfa::step_up;
+use crate::sign_in::address_limit::{self, Action};
 
 /// What the answer is checked against; sealed, and gone with the first answer.
 #[derive(Serialize, Deserialize)]
@@ -39,6 +40,7 @@ pub async fn providers(app: App, _call: Call, _req: ListProviders) -> Outcome<Li
 /// Begins a sign-in.
 pub async fn start(app: App, call: Call, req: StartOidc) -> Outcome<StartOidc> {
     let (web, party) = party(&app, &req.provider)?;
+    address_limit::take(&app, &call, Action::StartOidc).await?;
     let metadata = party.metadata(web).await.map_err(|away| unavailable(&party.provider, &away))?;
     let mut connection = app.connect_patiently(&call).await?;
     begin(&mut connection, &app, party, &metadata, None).await

@@ -44,6 +44,11 @@ pub async fn mfa_verify(app: App, call: Call, req: VerifyMfa) -> Outcome<VerifyM
 async fn wrong(app: &App, call: &Call, place: Place, user: UserId, email: &str) -> Result<Fault, Fault> {
     let mut tx = app.begin_patiently(call).await?;
     let locked = place.failed(app, &mut tx).await?;
+    if sign_in::account(&mut tx, user).await?.is_none() {
+        // erased since: counted, and nothing is written about who is gone
+        tx.commit_followed().await?;
+        return Ok(IdentityRefusal::MfaInvalid.into());
+    }
     sign_in::record_failure(&mut tx, app, call, user, email, "invalid_code").await?;
     if locked {
         suspicion::raise(&mut tx, app, &call.client, Activity::Lockout, user).await?;
@@ -62,6 +67,8 @@ async fn attempt(app: &App, call: &Call, place: &Place, req: &VerifyMfa) -> Resu
     let waiting = challenges::take(&mut tx, app, Kind::SecondFactor, &req.mfa_token).await?;
     let mut waiting = waiting.ok_or(IdentityRefusal::MfaInvalid)?;
     let user = waiting.user.ok_or(IdentityRefusal::MfaInvalid)?;
+    // the counter, then the account, as everybody locks them; a wrong code puts it back, too
+    place.succeeded(&mut tx).await?;
     let account = sign_in::account(&mut tx, user).await?.ok_or(IdentityRefusal::MfaInvalid)?;
     if !waiting.began_with(account.password_hash.as_deref()) {
         return Err(IdentityRefusal::MfaInvalid.into());
@@ -69,7 +76,6 @@ async fn attempt(app: &App, call: &Call, place: &Place, req: &VerifyMfa) -> Resu
     if !mfa::use_code(&mut tx, app, &account, &req.code).await? {
         return Ok(Tried::Wrong(account.email));
     }
-    place.succeeded(&mut tx).await?;
     if let Some(refused) = account.refusal(app) {
         return Err(sign_in::refuse(tx, app, call, &account, refused).await?);
     }

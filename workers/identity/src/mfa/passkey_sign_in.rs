@@ -25,8 +25,9 @@ pub(crate) const AMR: [&str; 3] = ["pop", "user", "mfa"];
 
 /// Answers a challenge for any passkey of this site.
 pub async fn options(app: App, call: Call, _req: AskForPasskey) -> Outcome<AskForPasskey> {
-    let (mut options, state) =
-        relying_party(&app)?.start_discoverable_authentication().map_err(Fault::broken)?;
+    let relying_party = relying_party(&app)?;
+    address_limit::take(&app, &call, Action::AskForPasskey).await?;
+    let (mut options, state) = relying_party.start_discoverable_authentication().map_err(Fault::broken)?;
     // the page decides whether it asks at once or within a form
     options.mediation = None;
     let asked = Asked { state: Some(serde_json::to_vec(&state)?), ..Asked::default() };

@@ -36,12 +36,10 @@ pub async fn start(app: App, call: Call, _req: StartPasskey) -> Outcome<StartPas
     let relying_party = relying_party(&app)?;
     let caller = step_up::recently(&app, &call)?;
     let mut tx = app.begin_patiently(&call).await?;
-    step_up::by_a_factor(&mut tx, &app, caller).await?;
-    let user =
-        query!("SELECT email, name FROM identity.users WHERE id = $1 AND status <> 'deleted'", caller.user.0)
-            .fetch_optional(&mut *tx)
-            .await?
-            .ok_or(IdentityRefusal::UserNotFound)?;
+    let account = step_up::by_a_factor(&mut tx, &app, caller).await?;
+    let name = query_scalar!("SELECT name FROM identity.users WHERE id = $1", caller.user.0)
+        .fetch_one(&mut *tx)
+        .await?;
     let known = query_scalar!(
         r#"SELECT external_key AS "key!" FROM identity.credentials WHERE user_id = $1 AND kind = 'passkey'"#,
         caller.user.0
@@ -53,7 +51,7 @@ pub async fn start(app: App, call: Call, _req: StartPasskey) -> Outcome<StartPas
     }
     // an authenticator that has one already shall not make another
     let (mut options, state) = relying_party
-        .start_passkey_registration(caller.user.0, &user.email, &user.name, Some(known))
+        .start_passkey_registration(caller.user.0, &account.email, &name, Some(known))
         .map_err(Fault::broken)?;
     if let Some(selection) = &mut options.public_key.authenticator_selection {
         selection.require_resident_key = true;
@@ -75,7 +73,7 @@ pub async fn add(app: App, call: Call, req: AddPasskey) -> Outcome<AddPasskey> {
     let response: RegisterPublicKeyCredential = serde_json::from_value(req.credential)
         .map_err(|_| invalid("/credential", "not the JSON of a new public-key credential"))?;
     let mut tx = app.begin_patiently(&call).await?;
-    step_up::by_a_factor(&mut tx, &app, caller).await?;
+    let account = step_up::by_a_factor(&mut tx, &app, caller).await?;
     let now = tx.now();
     let asked = challenges::take(&mut tx, &app, Kind::PasskeyNew, &req.challenge).await?;
     let asked = asked.filter(|asked| asked.user == Some(caller.user)).ok_or(IdentityRefusal::CodeExpired)?;
@@ -84,7 +82,6 @@ pub async fn add(app: App, call: Call, req: AddPasskey) -> Outcome<AddPasskey> {
         tracing::info!(user = %caller.user, %error, "a passkey was not accepted");
         invalid("/credential", "not accepted: it does not answer the challenge, or did not verify its user")
     })?;
-    let account = sign_in::account(&mut tx, caller.user).await?.ok_or(IdentityRefusal::UserNotFound)?;
     // the user's row is locked, so two that are added at once are both counted
     let count = query_scalar!(
         r#"SELECT count(*) AS "count!" FROM identity.credentials WHERE user_id = $1 AND kind = 'passkey'"#,
@@ -151,9 +148,8 @@ pub async fn remove(app: App, call: Call, req: RemovePasskey) -> Outcome<RemoveP
     relying_party(&app)?;
     let caller = step_up::recently(&app, &call)?;
     let mut tx = app.begin_patiently(&call).await?;
-    step_up::by_a_factor(&mut tx, &app, caller).await?;
-    // the row's lock: of two passkeys that are removed at once, one stays where one has to
-    let account = sign_in::account(&mut tx, caller.user).await?.ok_or(IdentityRefusal::UserNotFound)?;
+    let account = step_up::by_a_factor(&mut tx, &app, caller).await?;
+    // the row is locked: of two passkeys that are removed at once, one stays where one has to
     let removed = query_scalar!(
         "DELETE FROM identity.credentials WHERE id = $1 AND user_id = $2 AND kind = 'passkey' RETURNING id",
         req.id.0,

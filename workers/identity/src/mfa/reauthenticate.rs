@@ -97,13 +97,14 @@ async fn by_code(app: &App, call: &Call, code: &str) -> Result<TokenPair, Fault>
 async fn with_code(app: &App, call: &Call, place: &Place, code: &str) -> Result<Option<TokenPair>, Fault> {
     let caller = call.user()?;
     let mut tx = app.begin_patiently(call).await?;
+    // the counter, then the account, as everybody locks them; a wrong code puts it back
+    place.succeeded(&mut tx).await?;
     let account = sign_in::account(&mut tx, caller.user).await?.ok_or(IdentityRefusal::UserNotFound)?;
     // recovery codes stand in for an app that there is
     let asked = mfa::asked_of(&mut tx, app, caller.user).await?.is_some();
     if !asked || !mfa::use_code(&mut tx, app, &account, code).await? {
         return Ok(None);
     }
-    place.succeeded(&mut tx).await?;
     renew(tx, app, call, &account, &["otp"]).await.map(Some)
 }
 
@@ -121,8 +122,11 @@ async fn wrong(
         metrics::counter!("user_account_lockouts_total").increment(1);
         tracing::warn!(user = %caller.user, method, "locked: too many wrong proofs");
     }
-    let details = json!({ "sid": caller.sid, "method": method });
-    tx.audit("session.reauthentication_failed", Some(caller.user), details).await?;
+    // of who was erased meanwhile nothing is written
+    if sign_in::account(&mut tx, caller.user).await?.is_some() {
+        let details = json!({ "sid": caller.sid, "method": method });
+        tx.audit("session.reauthentication_failed", Some(caller.user), details).await?;
+    }
     tx.commit_followed().await?;
     Err(refusal.into())
 }

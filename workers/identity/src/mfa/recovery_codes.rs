@@ -1,28 +1,32 @@
 //! Recovery codes: ten, shown once, each good once in place of a code of the authenticator app.
 
 use lectern_core::{Call, Outcome};
+use lectern_subjects::Refusal;
 use lectern_subjects::identity::{IdentityRefusal, MakeRecoveryCodes, RecoveryCodes};
+use serde_json::json;
 use sqlx::query;
 use uuid::Uuid;
 
 use crate::app::{App, Fault};
+use crate::mfa;
 use crate::mfa::step_up;
 use crate::vault::Vault;
-use crate::{mfa, sign_in};
 
 /// How many there are.
 const CODES: usize = 10;
 /// Letters and digits that are not taken for each other; 32 of them, so that five bits are one.
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
-/// Makes new ones; those before are void.
+/// Makes new ones; those before are void. They stand in for an authenticator app, so there has to be one.
 pub async fn make(app: App, call: Call, _req: MakeRecoveryCodes) -> Outcome<MakeRecoveryCodes> {
     mfa::is_on(&app)?;
     let caller = step_up::recently(&app, &call)?;
     let mut tx = app.begin_patiently(&call).await?;
-    step_up::by_a_factor(&mut tx, &app, caller).await?;
+    let account = step_up::by_a_factor(&mut tx, &app, caller).await?;
+    if !mfa::kinds(&mut *tx, caller.user).await?.iter().any(|kind| kind == "totp") {
+        return Err(IdentityRefusal::CredentialNotFound.because(json!({ "kind": "totp" })).into());
+    }
     let now = tx.now();
-    let account = sign_in::account(&mut tx, caller.user).await?.ok_or(IdentityRefusal::UserNotFound)?;
     let replaced =
         query!("DELETE FROM identity.credentials WHERE user_id = $1 AND kind = 'recovery'", caller.user.0)
             .execute(&mut *tx)

@@ -7,9 +7,9 @@ use sqlx::{query, query_scalar};
 use uuid::Uuid;
 
 use crate::app::{App, Fault};
+use crate::mfa;
 use crate::mfa::reauthenticate::together;
 use crate::mfa::step_up;
-use crate::{mfa, sign_in};
 
 /// How long a secret waits for its first code.
 pub(crate) const TO_CONFIRM: TimeDelta = TimeDelta::hours(1);
@@ -20,9 +20,8 @@ pub async fn start(app: App, call: Call, _req: StartTotp) -> Outcome<StartTotp> 
     let caller = step_up::recently(&app, &call)?;
     let secret = app.vault().random::<20>().map_err(Fault::Broken)?;
     let mut tx = app.begin_patiently(&call).await?;
-    step_up::by_a_factor(&mut tx, &app, caller).await?;
+    let account = step_up::by_a_factor(&mut tx, &app, caller).await?;
     let now = tx.now();
-    let account = sign_in::account(&mut tx, caller.user).await?.ok_or(IdentityRefusal::UserNotFound)?;
     let id: Uuid = app.clock().new_id();
     let sealed = app.vault().seal(&mfa::place(id), &secret).map_err(Fault::Broken)?;
     query!(
@@ -53,9 +52,8 @@ pub async fn confirm(app: App, call: Call, req: ConfirmTotp) -> Outcome<ConfirmT
     mfa::is_on(&app)?;
     let caller = step_up::recently(&app, &call)?;
     let mut tx = app.begin_patiently(&call).await?;
-    step_up::by_a_factor(&mut tx, &app, caller).await?;
+    let account = step_up::by_a_factor(&mut tx, &app, caller).await?;
     let now = tx.now();
-    let account = sign_in::account(&mut tx, caller.user).await?.ok_or(IdentityRefusal::UserNotFound)?;
     let waiting = query!(
         "SELECT id, secret_sealed, created_at FROM identity.credentials
          WHERE user_id = $1 AND kind = 'totp' AND confirmed_at IS NULL",
@@ -91,6 +89,12 @@ pub async fn confirm(app: App, call: Call, req: ConfirmTotp) -> Outcome<ConfirmT
     query!("UPDATE identity.auth_sessions SET amr = $2 WHERE sid = $1", sid.0, &together(amr, &["otp"]))
         .execute(&mut *tx)
         .await?;
+    if replaced == 0 {
+        // none that somebody else has made while there was no app is good for this one
+        query!("DELETE FROM identity.credentials WHERE user_id = $1 AND kind = 'recovery'", caller.user.0)
+            .execute(&mut *tx)
+            .await?;
+    }
     let action = if replaced > 0 { "replaced" } else { "added" };
     mfa::changed(&mut tx, &app, caller.user, &account.email, "totp", action).await?;
     let message = "The authenticator app is asked for at sign-in from now on".to_owned();
@@ -104,8 +108,7 @@ pub async fn remove(app: App, call: Call, _req: RemoveTotp) -> Outcome<RemoveTot
     mfa::is_on(&app)?;
     let caller = step_up::recently(&app, &call)?;
     let mut tx = app.begin_patiently(&call).await?;
-    step_up::by_a_factor(&mut tx, &app, caller).await?;
-    let account = sign_in::account(&mut tx, caller.user).await?.ok_or(IdentityRefusal::UserNotFound)?;
+    let account = step_up::by_a_factor(&mut tx, &app, caller).await?;
     let removed = query_scalar!(
         "DELETE FROM identity.credentials WHERE user_id = $1 AND kind IN ('totp', 'recovery') RETURNING kind",
         caller.user.0

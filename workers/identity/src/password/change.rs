@@ -11,6 +11,7 @@ use crate::password::Verdict;
 use crate::password::new_password::{self, By, Owner};
 use crate::session::{self, Reason};
 use crate::session::{login_history, revocation};
+use crate::sign_in;
 use crate::sign_in::attempts::{self, Place};
 use crate::sign_in::suspicion::{self, Activity};
 
@@ -78,6 +79,11 @@ async fn change(
 async fn wrong(app: &App, call: &Call, place: Place, caller: &Caller) -> Result<Fault, Fault> {
     let mut tx = app.begin_patiently(call).await?;
     let locked = place.failed(app, &mut tx).await?;
+    if sign_in::account(&mut tx, caller.user).await?.is_none() {
+        // erased since: counted, and nothing is written about who is gone
+        tx.commit_followed().await?;
+        return Ok(IdentityRefusal::InvalidCredentials.into());
+    }
     let (user, reason) = (Some(caller.user), Some("invalid_password"));
     login_history::record(&mut tx, app, &call.client, LoginAction::Login, user, reason).await?;
     if locked {

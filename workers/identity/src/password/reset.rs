@@ -1,8 +1,9 @@
 //! A new password by a mailed link. Who has the link reads the account's mail: that passes the account's lock, and
-//! nothing else. Nobody is signed in by it, and a second factor is asked for as before.
+//! nothing else. Nobody is signed in by it, and a second factor is asked for as before, unless the link is what verifies the
+//! address: then nothing stays that somebody else may have put there.
 
 use chrono::{DateTime, Utc};
-use lectern_core::{Call, Outcome};
+use lectern_core::{Call, Outcome, Tx};
 use lectern_subjects::id::UserId;
 use lectern_subjects::identity::{IdentityRefusal, Message, ResetPassword, UserEmailVerified};
 use ring::digest::Digest;
@@ -109,13 +110,28 @@ async fn use_up(
     .await?;
     if let Some(version) = verified {
         tx.announce(&UserEmailVerified { user_id: owner.id }, version).await?;
-        tx.audit("user.email_verified", Some(owner.id), json!({ "by": "password_reset" })).await?;
+        let removed = forget_ways_in(&mut tx, owner.id).await?;
+        let details = json!({ "by": "password_reset", "credentials_removed": removed });
+        tx.audit("user.email_verified", Some(owner.id), details).await?;
     }
     let live = session::live(&mut tx, owner.id).await?;
     let ended = session::revoke(&mut tx, owner.id, &live, Reason::Password).await?;
     revocation::change_claims(&mut tx, owner.id).await?;
     tx.commit_followed().await?;
     Ok(Some(Done { user: owner.id, ended: ended.len() }))
+}
+
+/// Removes everything but the password that somebody could sign in with; answers of which kinds it was. Who signed up with
+/// an address that nobody had verified may have been anybody: whoever reads its mail now gets the account to themselves.
+async fn forget_ways_in(tx: &mut Tx, user: UserId) -> Result<Vec<String>, sqlx::Error> {
+    query!("DELETE FROM identity.challenges WHERE user_id = $1", user.0).execute(&mut **tx).await?;
+    let mut kinds =
+        query_scalar!("DELETE FROM identity.credentials WHERE user_id = $1 RETURNING kind", user.0)
+            .fetch_all(&mut **tx)
+            .await?;
+    kinds.sort_unstable();
+    kinds.dedup();
+    Ok(kinds)
 }
 
 /// Whether this one consumed it.

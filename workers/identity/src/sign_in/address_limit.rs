@@ -2,7 +2,7 @@
 //! conditional statement decides, on any number of processes. Every attempt that is let through counts, whatever comes of
 //! it; a refused one does not, or who keeps trying would never get in again. What can't be asked is not let through.
 //!
-//! Limited are sign-in, sign-up, and what mails a letter to whoever is named (forgotten password, verification code). Not
+//! Limited are sign-in, what begins one and keeps a row for its answer, sign-up, and what mails a letter to whoever is named (forgotten password, verification code). Not
 //! limited per address are the verification code itself (five tries each, five codes an hour and account) and refresh (a
 //! token can't be guessed); the gateway's general limit holds for them.
 
@@ -25,6 +25,10 @@ use crate::tidy::until_few;
 pub(crate) enum Action {
     /// `LOGIN_RATE`.
     SignIn,
+    /// `LOGIN_RATE`: a way to a provider.
+    StartOidc,
+    /// `LOGIN_RATE`: a challenge for a passkey.
+    AskForPasskey,
     /// `REGISTER_RATE`.
     SignUp,
     /// `LETTER_RATE`: a letter for a forgotten password.
@@ -37,6 +41,8 @@ impl Action {
     fn name(self) -> &'static str {
         match self {
             Action::SignIn => "sign-in",
+            Action::StartOidc => "oidc start",
+            Action::AskForPasskey => "passkey options",
             Action::SignUp => "sign-up",
             Action::Forgot => "forgot",
             Action::Resend => "resend",
@@ -45,7 +51,7 @@ impl Action {
 
     fn rate(self, settings: &Settings) -> Option<Rate> {
         match self {
-            Action::SignIn => settings.login_rate,
+            Action::SignIn | Action::StartOidc | Action::AskForPasskey => settings.login_rate,
             Action::SignUp => settings.register_rate,
             Action::Forgot | Action::Resend => settings.letter_rate,
         }

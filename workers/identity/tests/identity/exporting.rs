@@ -102,6 +102,8 @@ async fn i108_an_export_begins_after_a_recent_proof_five_times_an_hour_and_is_to
     let pair = world.logs_in("a@example.org").await;
     let stale = world.a_while_later(&pair).await;
     assert_eq!(world.refused(&BeginExport {}, Some(&stale.access_token)).await, "USER_1009");
+    // nor is anything shown without beginning it
+    assert_eq!(world.refused(&ExportIdentity::default(), Some(&stale.access_token)).await, "USER_1009");
     let proof = Reauthenticate { password: Some(PASSWORD.to_owned()), ..Reauthenticate::default() };
     let fresh = Arc::new(world.ok(&proof, Some(&stale.access_token)).await);
     let mut crowd = JoinSet::new();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lectern_subjects::identity::*;
 use tokio::task::JoinSet;
 
-use crate::device::Device;
+use crate::factors::{Device, ON};
 use crate::idp::{Idp, person};
 use crate::oidc::{answer_at, with_provider};
 use crate::world::{PASSWORD, World, login, sid};
@@ -147,4 +147,39 @@ async fn i079_an_account_without_a_password_gets_its_first_by_a_mailed_link() {
     let identity = world.ok(&ListIdentities::default(), token).await.items[0].id;
     world.ok(&UnlinkIdentity { id: identity }, token).await;
     assert_ne!(sid(&by_password), sid(&pair));
+}
+
+/// Somebody signed up with her address before she did, and left ways in.
+#[tokio::test(flavor = "multi_thread")]
+async fn i005_a_reset_that_verifies_the_address_removes_what_was_there_to_sign_in_with() {
+    let (world, idp) = with_provider(ON).await;
+    world.registers("victim@example.org").await;
+    let pair = world.logs_in("victim@example.org").await;
+    idp.now(|manners| manners.person = person("sub-attacker", "attacker@elsewhere.example"));
+    world.links(&pair).await.expect("linked");
+    let mut device = Device::new();
+    world.adds_passkey(&pair, &mut device).await;
+    let (there, _) = world.sets_up_app("victim@example.org").await;
+    world.ok(&MakeRecoveryCodes {}, Some(&there.access_token)).await;
+    let begun = world.fetches_link(&there).await;
+    world.ok(&ForgotPassword { email: "victim@example.org".to_owned() }, None).await;
+    let link = world.link_token("victim@example.org", 1).await;
+    let reset = ResetPassword { token: link, new_password: "Blue-Kettle-42!".to_owned() };
+    world.ok(&reset, None).await;
+    assert_eq!(world.count("SELECT count(*) FROM identity.credentials").await, 0);
+    let signed = world.signed(&mut device).await;
+    assert_eq!(world.refused(&signed, None).await, "USER_1008");
+    assert_eq!(world.refused(&begun, None).await, "COMMON_0001", "a link under way");
+    let verified = world.audited("user.email_verified").await;
+    assert_eq!(
+        verified[0]["details"],
+        serde_json::json!({ "by": "password_reset", "credentials_removed": ["oidc", "passkey", "recovery", "totp"] })
+    );
+    // of an address that was verified before, a reset takes nothing
+    let pair = world.ok(&login("victim@example.org", "Blue-Kettle-42!"), None).await;
+    world.adds_passkey(&pair, &mut Device::new()).await;
+    world.ok(&ForgotPassword { email: "victim@example.org".to_owned() }, None).await;
+    let link = world.link_token("victim@example.org", 2).await;
+    world.ok(&ResetPassword { token: link, new_password: "Green-Teapot-43!".to_owned() }, None).await;
+    assert_eq!(world.count("SELECT count(*) FROM identity.credentials").await, 1);
 }

@@ -286,3 +286,29 @@ async fn i078_switched_off_there_are_no_such_requests() {
     ];
     assert!(answers.iter().all(|code| code == "COMMON_0006"), "{answers:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i078_recovery_codes_are_made_for_an_app_and_none_of_before_stands_in_for_it() {
+    let world = World::start_with(ON).await;
+    world.registers("a@example.org").await;
+    let pair = world.logs_in("a@example.org").await;
+    let token = Some(pair.access_token.as_str());
+    world.ok(&StartTotp {}, token).await;
+    assert_eq!(world.refused(&MakeRecoveryCodes {}, token).await, "USER_1109", "the app does not count yet");
+    // as they were left over when they could be made without one
+    let (before, _) = world.sets_up_app("a@example.org").await;
+    let left = world.ok(&MakeRecoveryCodes {}, Some(&before.access_token)).await.codes;
+    world.db.execute("DELETE FROM identity.credentials WHERE kind = 'totp'").await.unwrap();
+    let thief = world.logs_in("a@example.org").await;
+    let (owner, _) = world.sets_up_app("a@example.org").await;
+    let planted = Reauthenticate { code: Some(left[1].clone()), ..Reauthenticate::default() };
+    assert_eq!(world.refused(&planted, Some(&thief.access_token)).await, "USER_1008");
+    let mfa_token = world.mfa_token("a@example.org").await;
+    assert_eq!(world.verifies(&mfa_token, &left[2]).await.unwrap_err(), "USER_1008");
+    // an app that replaces one keeps the codes that were made with the one before
+    let token = Some(owner.access_token.as_str());
+    let codes = world.ok(&MakeRecoveryCodes {}, token).await.codes;
+    let next = AuthApp::new(&world.ok(&StartTotp {}, token).await);
+    world.ok(&ConfirmTotp { code: next.code(&world, 0) }, token).await;
+    world.verifies(&mfa_token, &codes[0]).await.expect("signed in");
+}

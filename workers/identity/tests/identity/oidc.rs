@@ -317,3 +317,43 @@ async fn i079_a_provider_that_fails_halfway_is_said_to_be_away_and_no_transactio
     idp.now(|manners| manners.hangs = false);
     world.federates().await.unwrap_or_else(|refusal| panic!("{}", refusal.body));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i083_sign_ups_at_providers_count_with_the_others_of_their_address() {
+    let (world, idp) = with_provider(&[("LOGIN_RATE", "off"), ("REGISTER_RATE", "2/h")]).await;
+    let by_password = world.ask_from("192.0.2.7", &crate::world::register("a@example.org")).await;
+    by_password.unwrap_or_else(|refusal| panic!("{}", refusal.body));
+    for n in 1..=3 {
+        idp.now(|manners| manners.person = person(&format!("sub-{n}"), &format!("p{n}@example.org")));
+        let answer = world.fetches_answer().await;
+        let answered = world.ask_from("192.0.2.7", &answer).await;
+        if n == 1 {
+            answered.unwrap_or_else(|refusal| panic!("{}", refusal.body));
+            continue;
+        }
+        let refusal = answered.map(drop).expect_err("a third sign-up");
+        assert_eq!(refusal.problem.error_code, "COMMON_0012");
+        assert!(refusal.retry_after.is_some_and(|seconds| (3500..=3600).contains(&seconds)));
+    }
+    assert_eq!(world.made().await, [1, 2, 1]);
+    // who has an account signs in
+    idp.now(|manners| manners.person = person("sub-1", "p1@example.org"));
+    let answer = world.fetches_answer().await;
+    world.ask_from("192.0.2.7", &answer).await.unwrap_or_else(|refusal| panic!("{}", refusal.body));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i082_what_begins_a_sign_in_is_limited_for_its_address_and_keeps_no_row_when_refused() {
+    let settings = [crate::factors::ON, &[("LOGIN_RATE", "3/m")]].concat();
+    let (world, _idp) = with_provider(&settings).await;
+    let start = StartOidc { provider: "mock".to_owned() };
+    for n in 0..8 {
+        let (begun, asked) =
+            (world.ask_from("192.0.2.7", &start).await, world.ask_from("192.0.2.7", &AskForPasskey {}).await);
+        let codes = [begun.map(drop), asked.map(drop)].map(|it| it.map_err(|it| it.problem.error_code));
+        let expected = if n < 3 { Ok(()) } else { Err("COMMON_0012".to_owned()) };
+        assert_eq!(codes, [expected.clone(), expected], "{n}");
+    }
+    assert_eq!(world.count("SELECT count(*) FROM identity.challenges").await, 6);
+    world.ask_from("192.0.2.8", &start).await.map(drop).unwrap_or_else(|refusal| panic!("{}", refusal.body));
+}

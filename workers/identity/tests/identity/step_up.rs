@@ -232,3 +232,68 @@ async fn identity_i17_a_code_that_is_shown_at_two_doors_at_once_opens_one() {
         }
     }
 }
+
+/// What changes factors looks at those that there are when it has the account's lock, not before.
+#[tokio::test(flavor = "multi_thread")]
+async fn asvs_v7_an_app_that_is_confirmed_meanwhile_is_not_removed_by_who_has_shown_none() {
+    let world = std::sync::Arc::new(World::start_with(ON).await);
+    world.registers("a@example.org").await;
+    let (thief, owner) = (world.logs_in("a@example.org").await, world.logs_in("a@example.org").await);
+    world.ok(&StartTotp {}, Some(&owner.access_token)).await;
+    let mut confirms = world.db.connect().await.expect("connected");
+    sqlx::raw_sql("BEGIN; SELECT FROM identity.users FOR NO KEY UPDATE")
+        .execute(&mut confirms)
+        .await
+        .expect("held");
+    let removes = {
+        let (world, thief) = (world.clone(), thief.access_token.clone());
+        tokio::spawn(async move { world.ask(&RemoveTotp {}, Some(&thief)).await })
+    };
+    let waiting = "SELECT count(*) FROM pg_stat_activity
+                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    while world.count(waiting).await == 0 && !removes.is_finished() {
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
+    sqlx::raw_sql("UPDATE identity.credentials SET confirmed_at = now(), last_used_step = 1; COMMIT")
+        .execute(&mut confirms)
+        .await
+        .expect("confirmed");
+    let refusal = removes.await.unwrap().expect_err("an app is there that was not shown");
+    assert_eq!(refusal.problem.error_code, "USER_1009");
+    assert_eq!(world.count("SELECT count(*) FROM identity.credentials WHERE kind = 'totp'").await, 1);
+}
+
+/// A wrong proof that is looked at while its account is erased: counted, and nothing is written about who is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn i107_a_wrong_proof_of_an_account_that_is_erased_meanwhile_leaves_nothing_but_its_count() {
+    let world = World::start_with(ON).await;
+    let (pair, app) = world.with_app("a@example.org").await;
+    let mfa_token = world.mfa_token("a@example.org").await;
+    let hash = world.db.value("SELECT password_hash FROM identity.users").await.unwrap().expect("a hash");
+    // erased at the last moment: with the count of the wrong proof
+    let erase = "CREATE FUNCTION identity.erase() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                     UPDATE identity.users SET status = 'deleted', password_hash = NULL; RETURN NEW; END $$;
+                 CREATE TRIGGER erase AFTER UPDATE OF failed ON identity.sign_in_attempts
+                     FOR EACH ROW WHEN (NEW.failed > OLD.failed) EXECUTE FUNCTION identity.erase()";
+    world.db.execute(erase).await.unwrap();
+    let token = Some(pair.access_token.as_str());
+    let written = "SELECT (SELECT count(*) FROM identity.login_history)
+                   + (SELECT count(*) FROM identity.outbox) + (SELECT count(*) FROM identity.outbox_archive)";
+    let before = world.count(written).await;
+    let code = app.wrong(&world);
+    let change =
+        ChangePassword { current_password: WRONG.to_owned(), new_password: "Blue-Kettle-42!".to_owned() };
+    for (nth, what) in ["code at sign-in", "password", "code", "present password"].into_iter().enumerate() {
+        let there = format!("UPDATE identity.users SET status = 'active', password_hash = '{hash}'");
+        world.db.execute(&there).await.unwrap();
+        let refused = match nth {
+            0 => world.verifies(&mfa_token, &code).await.map(drop).unwrap_err(),
+            1 => world.refused(&with_password(WRONG), token).await,
+            2 => world.refused(&with_code(code.clone()), token).await,
+            _ => world.refused(&change, token).await,
+        };
+        assert!(["USER_1001", "USER_1008"].contains(&refused.as_str()), "{what}: {refused}");
+        assert_eq!(world.count(written).await, before, "{what}");
+    }
+    assert_eq!(world.count("SELECT sum(failed) FROM identity.sign_in_attempts").await, 4);
+}
