@@ -1,15 +1,14 @@
 //! The device token of a sign-in as a cookie, so that browsers keep it where scripts can't read it
 //! (`spec/protocols.md` P1). Over the bus, and for clients without cookies, it is a field like any other.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use axum::http::header::{COOKIE, HOST};
 use axum::http::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 use lectern_subjects::identity::{Login, OidcCallback, SignInWithPasskey, TokenPair, VerifyMfa};
 use lectern_subjects::{Request, RequestInfo};
-use serde::de::IgnoredAny;
+
+use crate::cookies;
 
 /// What a sign-in can end with.
 const SIGN_INS: [&str; 4] =
@@ -20,41 +19,16 @@ const NAME: &str = "lectern_device";
 const FIELD: &str = "device_token";
 /// As long as browsers keep a cookie, and as long as identity takes the token: 400 days, in seconds.
 const MAX_AGE: u32 = 400 * 86_400;
-/// Longer than any token of ours.
-const LONGEST: usize = 512;
 
 /// The body of a sign-in with the cookie's token in front, when it names none itself. Anything else stays as it is.
 pub(crate) fn into_body(info: &RequestInfo, headers: &HeaderMap, body: Bytes) -> Bytes {
     if !SIGN_INS.contains(&info.subject) {
         return body;
     }
-    with_field(FIELD, cookie(headers, NAME), body)
+    cookies::with_field(FIELD, cookies::value(headers, NAME), body)
 }
 
-/// An object of fields with one more in front, when there is something for it and the object does not name it itself.
-pub(crate) fn with_field(field: &str, token: Option<&str>, body: Bytes) -> Bytes {
-    let Some(token) = token else { return body };
-    // what is no object of fields is left for the decoder to refuse
-    let Ok(fields) = serde_json::from_slice::<BTreeMap<String, IgnoredAny>>(&body) else { return body };
-    let Some(rest) = body.trim_ascii_start().strip_prefix(b"{") else { return body };
-    if fields.contains_key(field) {
-        return body;
-    }
-    let separator = if fields.is_empty() { "" } else { "," };
-    [format!("{{\"{field}\":\"{token}\"{separator}").as_bytes(), rest].concat().into()
-}
-
-/// A cookie's value, when it can be a token: base64url.
-pub(crate) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let mut pairs = cookies.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    let (_, value) = pairs.find(|(its_name, _)| *its_name == name)?;
-    let of_a_token = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-    ((1..=LONGEST).contains(&value.len()) && value.bytes().all(of_a_token)).then_some(value)
-}
-
-/// The `Set-Cookie` that a sign-in is answered with. It goes over TLS only, unless the client is this machine and asked
-/// for it by a name that nobody else has.
+/// The `Set-Cookie` that a sign-in is answered with.
 pub(crate) fn set(
     info: &RequestInfo,
     headers: &HeaderMap,
@@ -65,24 +39,13 @@ pub(crate) fn set(
         return None;
     }
     let token = serde_json::from_slice::<TokenPair>(reply).ok()?.device_token?;
-    let secure = if is_local(headers, client) { "" } else { "; Secure" };
-    let cookie = format!("{NAME}={token}; Path=/; Max-Age={MAX_AGE}; HttpOnly; SameSite=Lax{secure}");
-    HeaderValue::from_str(&cookie).ok()
-}
-
-pub(crate) fn is_local(headers: &HeaderMap, client: Option<IpAddr>) -> bool {
-    let host = headers.get(HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let name = match host.strip_prefix('[') {
-        Some(v6) => v6.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
-    };
-    let is_own_name = name.eq_ignore_ascii_case("localhost")
-        || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-    is_own_name && client.is_some_and(|address| address.to_canonical().is_loopback())
+    cookies::set(headers, client, NAME, &token, MAX_AGE)
 }
 
 #[cfg(test)]
 mod tests {
+    use axum::http::header::{COOKIE, HOST};
+
     use super::*;
 
     const HERE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));

@@ -5,6 +5,7 @@ mod asyncapi;
 mod circuits;
 mod client_address;
 pub mod config;
+mod cookies;
 mod device_cookie;
 mod discovery;
 mod docs;

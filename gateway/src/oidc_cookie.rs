@@ -9,7 +9,7 @@ use bytes::Bytes;
 use lectern_subjects::identity::{LinkIdentity, OidcCallback, OidcStart, StartOidc};
 use lectern_subjects::{Request, RequestInfo};
 
-use crate::device_cookie::{cookie, is_local, with_field};
+use crate::cookies::{self, is_local};
 
 /// What begins a sign-in at a provider.
 const STARTS: [&str; 2] = [StartOidc::SUBJECT, LinkIdentity::SUBJECT];
@@ -33,15 +33,14 @@ pub(crate) fn into_body(
     if info.subject != OidcCallback::SUBJECT {
         return body;
     }
-    with_field(FIELD, cookie(headers, name_for(headers, client)), body)
+    cookies::with_field(FIELD, cookies::value(headers, name_for(headers, client)), body)
 }
 
 fn name_for(headers: &HeaderMap, client: Option<IpAddr>) -> &'static str {
     if is_local(headers, client) { LOCAL_NAME } else { NAME }
 }
 
-/// The `Set-Cookie` of a start. It comes back with the top-level navigation that the provider sends the browser on, hence
-/// `Lax`.
+/// The `Set-Cookie` of a start.
 pub(crate) fn set(
     info: &RequestInfo,
     headers: &HeaderMap,
@@ -52,10 +51,7 @@ pub(crate) fn set(
         return None;
     }
     let binding = serde_json::from_slice::<OidcStart>(reply).ok()?.binding;
-    let secure = if is_local(headers, client) { "" } else { "; Secure" };
-    let name = name_for(headers, client);
-    let cookie = format!("{name}={binding}; Path=/; Max-Age={MAX_AGE}; HttpOnly; SameSite=Lax{secure}");
-    HeaderValue::from_str(&cookie).ok()
+    cookies::set(headers, client, name_for(headers, client), &binding, MAX_AGE)
 }
 
 #[cfg(test)]
