@@ -25,6 +25,7 @@ mod idempotency;
 pub mod jwt;
 pub mod keys;
 mod lanes;
+pub mod outbox;
 pub mod pg;
 pub mod privacy;
 mod probe;

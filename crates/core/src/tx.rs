@@ -5,10 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use lectern_subjects::audit::AuditEntry;
 use lectern_subjects::id::UserId;
 use lectern_subjects::{Envelope, Fact, Reply, subject};
-use ring::digest::{SHA256, digest};
 use serde::Serialize;
 use serde_json::json;
 use sqlx::{PgConnection, Postgres, Transaction};
@@ -16,8 +14,8 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::call::{Call, Claim, ClientInfo};
-use crate::clock::Clock;
 use crate::error::{Committed, Error};
+use crate::outbox::{self, Private, Row, audit_row, fact_row};
 use crate::{cache, faults, idempotency};
 
 /// Why a transaction runs: copied into what it announces.
@@ -52,7 +50,9 @@ pub struct Tx {
     app: App,
     cause: Cause,
     now: DateTime<Utc>,
-    announced: bool,
+    outgoing: Vec<Row>,
+    /// The personal parts of the audit entries among them.
+    private: Vec<Private>,
     /// Entities of which a fact is announced, each with its version.
     changed: Vec<(Uuid, i64)>,
 }
@@ -80,7 +80,8 @@ impl Tx {
         let begun = tokio::spawn(async move { pool.begin().await }).await;
         let inner = begun.unwrap_or(Err(sqlx::Error::WorkerCrashed))?;
         let now = app.now();
-        let mut tx = Tx { inner, app, cause, now, announced: false, changed: Vec::new() };
+        let mut tx =
+            Tx { inner, app, cause, now, outgoing: Vec::new(), private: Vec::new(), changed: Vec::new() };
         if let Some(claim) = tx.cause.claim.clone() {
             idempotency::claim(&mut tx, &claim, now).await?;
         }
@@ -125,7 +126,8 @@ impl Tx {
     pub async fn announce<F: Fact>(&mut self, fact: &F, version: i64) -> Result<(), Error> {
         let row = fact_row(self.app.service(), self.app.clock(), &self.cause, self.now, fact, version)?;
         self.changed.push((fact.key(), version));
-        self.enqueue(row).await
+        self.outgoing.push(row);
+        Ok(())
     }
 
     /// Sends a durable command to a service: it is delivered after the commit, until it had its effect there, once.
@@ -158,15 +160,9 @@ impl Tx {
             headers["traceparent"] = json!(&**trace);
         }
         let payload = serde_json::to_vec(&body)?;
-        self.enqueue(Row {
-            id,
-            stream: "COMMANDS".to_owned(),
-            subject: subject.clone(),
-            key: subject,
-            headers,
-            payload,
-        })
-        .await
+        let stream = "COMMANDS".to_owned();
+        self.outgoing.push(Row { id, stream, subject: subject.clone(), key: subject, headers, payload });
+        Ok(())
     }
 
     /// Writes an audit entry: no audit, no commit. `event_type` is `<entity>.<act>`, for example `user.role_changed`;
@@ -185,13 +181,17 @@ impl Tx {
             Some(client) if client.address.is_some() || client.agent.is_some() => {
                 // whose address it is: the actor's; of an act by nobody, as near as we know, the user's
                 let whose = self.cause.actor.or(user);
-                Some(keep_private(&mut self.inner, id, whose, client).await?)
+                let private = Private::new(id, whose, client);
+                let hash = private.hash();
+                self.private.push(private);
+                Some(hash)
             }
             _ => None,
         };
         let (service, now) = (self.app.service(), self.now);
         let row = audit_row(service, &self.cause, now, id, event_type, user, details, private_hash)?;
-        self.enqueue(row).await
+        self.outgoing.push(row);
+        Ok(())
     }
 
     /// Arms a timer, or moves it: one live timer per (kind, entity). It rings once, not before `due_at`.
@@ -249,7 +249,8 @@ impl Tx {
             &json!({ "timer": timer, "entity": entity, "generation": generation, "due": due_at }),
         )?;
         let stream = subject::timer_stream(service);
-        self.enqueue(Row { id, stream, subject: at.clone(), key: at, headers, payload: body }).await
+        self.outgoing.push(Row { id, stream, subject: at.clone(), key: at, headers, payload: body });
+        Ok(())
     }
 
     /// Cancels a timer; one that is not armed stays as it is.
@@ -274,12 +275,7 @@ impl Tx {
         let headers = json!({ "Nats-Msg-Id": id, "Nats-Schedule-Next": "purge", "Nats-Scheduler": at });
         let body = serde_json::to_vec(&json!({ "cancelled": entity }))?;
         let (stream, due) = (subject::timer_stream(service), subject::timer_due(service, kind));
-        self.enqueue(Row { id, stream, subject: due, key: at, headers, payload: body }).await
-    }
-
-    async fn enqueue(&mut self, row: Row) -> Result<(), Error> {
-        insert(&mut self.inner, row, self.now).await?;
-        self.announced = true;
+        self.outgoing.push(Row { id, stream, subject: due, key: at, headers, payload: body });
         Ok(())
     }
 
@@ -310,7 +306,11 @@ impl Tx {
         Ok(Committed(()))
     }
 
-    async fn finish(self) -> Result<(), Error> {
+    async fn finish(mut self) -> Result<(), Error> {
+        let announced = !self.outgoing.is_empty();
+        if announced {
+            outbox::write(&mut self.inner, &self.outgoing, &self.private, self.now).await?;
+        }
         if self.cause.deadline.is_some_and(|deadline| self.app.now() >= deadline) {
             return Err(Error::DeadlinePassed);
         }
@@ -326,166 +326,11 @@ impl Tx {
             Err(error) => return Err(Error::Sql(error)),
         };
         faults::hit("tx.after_commit").await?;
-        if self.announced {
+        if announced {
             self.app.wake_relay(cache::ping(&self.changed)).await;
         }
         committed
     }
-}
-
-/// Announces a fact from a command that runs beside the services, without a bus: the relay of a running role publishes
-/// it. `connection` is a transaction of the caller's, in the service's schema.
-///
-/// # Errors
-/// [`Error::Sql`], [`Error::Json`].
-pub async fn announce_offline<F: Fact>(
-    connection: &mut PgConnection,
-    service: &'static str,
-    clock: &Clock,
-    fact: &F,
-    version: i64,
-) -> Result<(), Error> {
-    let now = clock.now();
-    let row = fact_row(service, clock, &Cause::default(), now, fact, version)?;
-    insert(connection, row, now).await
-}
-
-/// Writes the audit entry of a command that runs beside the services: as [`Tx::audit`], by nobody and from nowhere.
-///
-/// # Errors
-/// [`Error::Sql`], [`Error::Json`].
-pub async fn audit_offline(
-    connection: &mut PgConnection,
-    service: &'static str,
-    clock: &Clock,
-    event_type: &'static str,
-    user: Option<UserId>,
-    details: serde_json::Value,
-) -> Result<(), Error> {
-    let (id, now) = (clock.new_id(), clock.now());
-    let row = audit_row(service, &Cause::default(), now, id, event_type, user, details, None)?;
-    insert(connection, row, now).await
-}
-
-/// Keeps the personal part of an audit entry, to be erased with the person `whose` it is; answers the hash that binds it to
-/// the entry.
-async fn keep_private(
-    connection: &mut PgConnection,
-    entry: Uuid,
-    whose: Option<UserId>,
-    client: &ClientInfo,
-) -> Result<String, Error> {
-    let salt = rand::random::<[u8; 16]>();
-    let address = client.address.map(|address| address.to_string());
-    sqlx::query(
-        "INSERT INTO audit_private (entry_id, user_id, address, agent, salt) VALUES ($1, $2, $3, $4, $5)",
-    )
-    .bind(entry)
-    .bind(whose.map(|user| user.0))
-    .bind(&address)
-    .bind(client.agent.as_deref())
-    .bind(salt)
-    .execute(connection)
-    .await?;
-    let mut private = salt.to_vec();
-    private.extend(address.unwrap_or_default().as_bytes());
-    private.push(0);
-    private.extend(client.agent.as_deref().unwrap_or_default().as_bytes());
-    Ok(hex::encode(digest(&SHA256, &private)))
-}
-
-/// One row of the outbox.
-struct Row {
-    id: Uuid,
-    stream: String,
-    subject: String,
-    key: String,
-    headers: serde_json::Value,
-    payload: Vec<u8>,
-}
-
-#[expect(clippy::too_many_arguments, reason = "an entry has this many parts")]
-fn audit_row(
-    service: &'static str,
-    cause: &Cause,
-    now: DateTime<Utc>,
-    id: Uuid,
-    event_type: &'static str,
-    user: Option<UserId>,
-    details: serde_json::Value,
-    private_hash: Option<String>,
-) -> Result<Row, Error> {
-    let entry = AuditEntry {
-        entry_id: id,
-        service: service.to_owned(),
-        event_type: event_type.to_owned(),
-        user_id: user,
-        actor_id: cause.actor,
-        details,
-        timestamp: now,
-        private_hash,
-        trace: cause.trace.as_deref().map(str::to_owned),
-    };
-    let subject = subject::audit(service, event_type, user);
-    // the entries about one user are published in their order
-    let key = subject::audit(service, "", user);
-    let (headers, payload) = (json!({ "Nats-Msg-Id": id }), serde_json::to_vec(&entry)?);
-    Ok(Row { id, stream: "AUDIT".to_owned(), subject, key, headers, payload })
-}
-
-fn fact_row<F: Fact>(
-    service: &'static str,
-    clock: &Clock,
-    cause: &Cause,
-    now: DateTime<Utc>,
-    fact: &F,
-    version: i64,
-) -> Result<Row, Error> {
-    let id = clock.new_id();
-    let event_type = lectern_subjects::fact::event_type(F::SUBJECT);
-    let envelope = Envelope {
-        event_id: id,
-        event_type: event_type.to_owned(),
-        version: "1.0.0".to_owned(),
-        occurred_at: now,
-        actor_id: cause.actor,
-        subject_id: fact.key(),
-        entity_version: version,
-        causation_id: cause.causation,
-        trace: cause.trace.as_deref().map(str::to_owned),
-        data: fact,
-    };
-    let mut headers = json!({
-        "Nats-Msg-Id": id,
-        "ce-specversion": "1.0",
-        "ce-id": id,
-        "ce-type": event_type,
-        "ce-source": service,
-        "ce-time": now,
-    });
-    if let Some(trace) = &cause.trace {
-        headers["traceparent"] = json!(&**trace);
-    }
-    let payload = serde_json::to_vec(&envelope)?;
-    let (subject, key) = (fact.subject(), fact.key().to_string());
-    Ok(Row { id, stream: "EVENTS".to_owned(), subject, key, headers, payload })
-}
-
-async fn insert(connection: &mut PgConnection, row: Row, now: DateTime<Utc>) -> Result<(), Error> {
-    sqlx::query(
-        "INSERT INTO outbox (id, stream, subject, key, headers, payload, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
-    )
-    .bind(row.id)
-    .bind(row.stream)
-    .bind(row.subject)
-    .bind(row.key)
-    .bind(row.headers)
-    .bind(row.payload)
-    .bind(now)
-    .execute(connection)
-    .await?;
-    Ok(())
 }
 
 /// What stands in a timer's message.

@@ -1,7 +1,7 @@
 //! Accounts made by staff: with a password, verified from the start; or without, and their owners invited to choose one.
 
 use anyhow::{Context, anyhow};
-use lectern_core::tx::{announce_offline, audit_offline};
+use lectern_core::outbox::{announce_offline, audit_offline};
 use lectern_core::{Call, Clock, Env, Outcome, Tx};
 use lectern_subjects::id::UserId;
 use lectern_subjects::identity::{CreateUser, IdentityRefusal, User};

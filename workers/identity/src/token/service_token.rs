@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use chrono::TimeDelta;
 use lectern_core::jwt::{self, AUDIENCE, Claims};
-use lectern_core::tx::audit_offline;
+use lectern_core::outbox::audit_offline;
 use lectern_core::{Clock, Env};
 use lectern_subjects::Role;
 use lectern_subjects::id::{AuthSessionId, UserId};
