@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_nats::jetstream::Message;
 use chrono::{DateTime, Utc};
 use futures_util::{FutureExt, StreamExt};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -18,6 +19,9 @@ use crate::{faults, telemetry};
 
 /// Deliveries of a message (architecture §13).
 const ATTEMPTS: i64 = 6;
+/// A batch begins at least this long after the one before: under load messages gather, the first one after a pause is
+/// handled at once.
+const PACE: Duration = Duration::from_millis(100);
 /// The longest pause while the database is away.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -38,6 +42,8 @@ pub(crate) async fn run<A: Clone + Send + Sync + 'static>(
         attempts: ATTEMPTS,
         stop: stop.clone(),
     };
+    let mut pace = tokio::time::interval(PACE);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while let Some(open) = source.open(batch).await {
         // as many as are there, at most a full batch: small batches when it is quiet, large ones under load
         let mut chunks = open.messages.ready_chunks(batch);
@@ -69,6 +75,9 @@ pub(crate) async fn run<A: Clone + Send + Sync + 'static>(
             }
             if error.is_some() {
                 break error;
+            }
+            if messages.len() < batch {
+                pace.tick().await;
             }
         };
         source.lost(lost.as_ref().map(|error| error as _));

@@ -10,6 +10,7 @@ use futures_util::future::join_all;
 use futures_util::{FutureExt, StreamExt};
 use lectern_subjects::subject;
 use sqlx::{ConnectOptions, Connection, PgConnection};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -23,6 +24,9 @@ use crate::{faults, reply};
 const WINDOW: i64 = 256;
 /// How often the outbox is looked at when nobody wakes the relay (architecture §13).
 const SWEEP: Duration = Duration::from_millis(200);
+/// A window begins at least this long after the one before: under load rows gather and go together, the first one after a
+/// pause goes at once.
+const PACE: Duration = Duration::from_millis(20);
 /// How often a process that stands by tries to become the one that relays.
 const STAND_BY: Duration = Duration::from_secs(1);
 /// A database that does not answer for this long has lost us: the lock goes with the connection.
@@ -119,7 +123,12 @@ impl Relay<'_> {
     async fn work(&mut self, wakes: &mut Subscriber, stop: &CancellationToken) -> Result<(), Error> {
         let mut connected = true;
         let mut awake = true;
+        let mut pace = tokio::time::interval(PACE);
+        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            // what woke us until now is in the window that is claimed next
+            let _woken = self.core.relay_woken().now_or_never();
+            while let Some(Some(_)) = wakes.next().now_or_never() {}
             let was_connected = std::mem::replace(&mut connected, self.core.bus().is_connected());
             if connected && !was_connected {
                 self.paused.forget();
@@ -138,12 +147,12 @@ impl Relay<'_> {
                 () = self.core.relay_woken() => {}
                 ping = wakes.next(), if awake => {
                     awake = ping.is_some();
-                    while let Some(Some(_)) = wakes.next().now_or_never() {}
                 }
                 () = tokio::time::sleep(SWEEP) => {}
                 // one more round: what was committed until now
                 () = stop.cancelled() => {}
             }
+            pace.tick().await;
         }
     }
 
