@@ -58,7 +58,19 @@ impl Reason {
     }
 }
 
+/// A session that was just opened.
+pub(crate) struct Opened {
+    pub sid: AuthSessionId,
+    /// The user's version from now on.
+    pub version: i64,
+    /// The user's oldest sessions, for which there is no room any more: the caller ends them.
+    pub oldest: Vec<AuthSessionId>,
+}
+
 /// Opens a session with its first refresh token; `client` is from where. The caller holds the lock of the user's row.
+///
+/// # Errors
+/// USER_1203 when there is no room for one more and `SESSION_LIMIT_POLICY` keeps the old ones.
 pub(crate) async fn open(
     tx: &mut Tx,
     app: &App,
@@ -66,64 +78,44 @@ pub(crate) async fn open(
     proof: &Proof,
     refresh: RefreshHash,
     client: &ClientInfo,
-) -> Result<AuthSessionId, Fault> {
+) -> Result<Opened, Fault> {
     let (now, settings) = (tx.now(), app.settings());
     let sid: AuthSessionId = app.new_id();
-    let idle = now + settings.idle_life.min(settings.absolute_life);
-    query!(
-        "INSERT INTO identity.auth_sessions
-             (sid, kind, user_id, created_at, last_seen_at, expires_at_idle, expires_at_abs, ip_last, user_agent,
-              device_name, auth_time, amr)
-         VALUES ($1, 'user', $2, $3, $3, $4, $5, $6, $7, $8, $9, $10)",
+    let opened = query!(
+        r#"WITH oldest AS (
+               SELECT sid FROM (
+                   SELECT sid, row_number() OVER (ORDER BY created_at DESC, sid DESC) AS place
+                   FROM identity.auth_sessions
+                   WHERE user_id = $2 AND revoked_at IS NULL AND expires_at_idle > $3) AS live
+               WHERE place >= $12),
+           session AS (
+               INSERT INTO identity.auth_sessions
+                   (sid, kind, user_id, created_at, last_seen_at, expires_at_idle, expires_at_abs, ip_last, user_agent,
+                    device_name, auth_time, amr)
+               VALUES ($1, 'user', $2, $3, $3, $4, $5, $6, $7, $8, $9, $10)),
+           refresh AS (
+               INSERT INTO identity.refresh_tokens (hash, sid, issued_at, expires_at) VALUES ($11, $1, $3, $4))
+           UPDATE identity.users SET last_login_at = $3, version = version + 1 WHERE id = $2
+           RETURNING version, ARRAY(SELECT sid FROM oldest) AS "oldest!: Vec<AuthSessionId>""#,
         sid.0,
         user.0,
         now,
-        idle,
+        now + settings.idle_life.min(settings.absolute_life),
         now + settings.absolute_life,
         client.address.map(|address| address.to_string()),
         client.agent.as_deref(),
         client.agent.as_deref().and_then(device::name),
         proof.at,
         &proof.amr,
-    )
-    .execute(&mut **tx)
-    .await?;
-    query!(
-        "INSERT INTO identity.refresh_tokens (hash, sid, issued_at, expires_at) VALUES ($1, $2, $3, $4)",
         &refresh,
-        sid.0,
-        now,
-        idle
+        settings.max_sessions,
     )
-    .execute(&mut **tx)
+    .fetch_one(&mut **tx)
     .await?;
-    Ok(sid)
-}
-
-/// Makes room for one more session: ends the oldest, or refuses, as `SESSION_LIMIT_POLICY` says. The caller holds the lock
-/// of the user's row.
-///
-/// # Errors
-/// USER_1203.
-pub(crate) async fn make_room(tx: &mut Tx, app: &App, user: UserId) -> Result<Vec<AuthSessionId>, Fault> {
-    let Some(max) = app.settings().max_sessions else { return Ok(Vec::new()) };
-    let now = tx.now();
-    let oldest = query_scalar!(
-        r#"SELECT sid AS "sid: AuthSessionId" FROM (
-               SELECT sid, row_number() OVER (ORDER BY created_at DESC, sid DESC) AS place
-               FROM identity.auth_sessions
-               WHERE user_id = $1 AND revoked_at IS NULL AND expires_at_idle > $2) AS live
-           WHERE place >= $3"#,
-        user.0,
-        now,
-        max
-    )
-    .fetch_all(&mut **tx)
-    .await?;
-    match app.settings().when_full {
-        WhenFull::Reject if !oldest.is_empty() => Err(IdentityRefusal::TooManySessions.into()),
-        WhenFull::Reject | WhenFull::EvictOldest => revoke(tx, user, &oldest, Reason::Limit).await,
+    if settings.when_full == WhenFull::Reject && !opened.oldest.is_empty() {
+        return Err(IdentityRefusal::TooManySessions.into());
     }
+    Ok(Opened { sid, version: opened.version, oldest: opened.oldest })
 }
 
 /// Locks the row of a session's user: everybody who opens, renews or ends sessions locks it before them.

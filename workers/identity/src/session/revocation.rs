@@ -17,6 +17,9 @@ const BATCH: i64 = 100;
 /// # Errors
 /// COMMON_0010 when the bucket did not take it: the sweep will tell it again.
 pub(crate) async fn tell_sessions(app: &App, sids: &[AuthSessionId]) -> Result<(), Fault> {
+    if sids.is_empty() {
+        return Ok(());
+    }
     for sid in sids {
         if let Err(error) = put(app, *sid).await {
             tracing::warn!(%sid, error = format!("{error:#}"), "a revocation is not told yet; it will be");

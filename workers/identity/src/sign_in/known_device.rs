@@ -109,18 +109,16 @@ pub(crate) async fn recognise_of(
 }
 
 /// A token for the device that has just signed in: the one it was known as, or a new one. The caller holds the lock of
-/// the user's row.
-pub(crate) async fn remember(
-    tx: &mut Tx,
+/// the user's row, whose device generation this is.
+pub(crate) fn remember(
     app: &App,
     user: UserId,
+    generation: i64,
     known: Option<KnownDevice>,
-) -> Result<String, Fault> {
-    let generation = query_scalar!("SELECT device_generation FROM identity.users WHERE id = $1", user.0)
-        .fetch_one(&mut **tx)
-        .await?;
+    now: DateTime<Utc>,
+) -> String {
     let device = known.map_or_else(|| app.clock().new_id(), |known| known.device);
-    Ok(KnownDevice { user, device, generation }.seal(app.vault(), tx.now()))
+    KnownDevice { user, device, generation }.seal(app.vault(), now)
 }
 
 /// Makes every device of a user a stranger: the password has changed, or the user signed out everywhere.

@@ -13,12 +13,12 @@ use lectern_subjects::Role;
 use lectern_subjects::id::UserId;
 use lectern_subjects::identity::{IdentityRefusal, LoginAction, TokenPair, UserLoggedIn};
 use serde_json::json;
-use sqlx::{query, query_scalar};
+use sqlx::query;
 
 use crate::app::{App, Fault};
 use crate::federation;
 use crate::session;
-use crate::session::{login_history, revocation};
+use crate::session::{Reason, login_history, revocation};
 use crate::sign_in::known_device::KnownDevice;
 use crate::token::{self, Bearer, Proof};
 
@@ -32,12 +32,14 @@ pub(crate) struct Account {
     role: Role,
     roles: Vec<Role>,
     uv: i64,
+    device_generation: i64,
 }
 
 /// Reads an account and locks its row, so that nothing about it changes until the sign-in is done.
 pub(crate) async fn account(tx: &mut Tx, user: UserId) -> Result<Option<Account>, sqlx::Error> {
     let row = query!(
-        r#"SELECT email, password_hash, role AS "role: Role", roles AS "roles: Vec<Role>", is_active, is_verified, uv
+        r#"SELECT email, password_hash, role AS "role: Role", roles AS "roles: Vec<Role>", is_active, is_verified, uv,
+                  device_generation
            FROM identity.users WHERE id = $1 AND status <> 'deleted' FOR NO KEY UPDATE"#,
         user.0
     )
@@ -52,6 +54,7 @@ pub(crate) async fn account(tx: &mut Tx, user: UserId) -> Result<Option<Account>
         role: row.role,
         roles: row.roles,
         uv: row.uv,
+        device_generation: row.device_generation,
     }))
 }
 
@@ -110,23 +113,17 @@ pub(crate) async fn open(
     let ring = app.key_ring().await?;
     let (user, now, client) = (account.id, tx.now(), &call.client);
     tx.set_actor(Some(user));
-    let ended = session::make_room(&mut tx, app, user).await?;
     let (refresh_token, refresh_hash) = token::new_refresh(app.vault()).map_err(Fault::Broken)?;
     let proof = Proof { at: now, amr: proved.amr };
-    let sid = session::open(&mut tx, app, user, &proof, refresh_hash, client).await?;
-    let version = query_scalar!(
-        "UPDATE identity.users SET last_login_at = $2, version = version + 1 WHERE id = $1 RETURNING version",
-        user.0,
-        now
-    )
-    .fetch_one(&mut *tx)
-    .await?;
+    let opened = session::open(&mut tx, app, user, &proof, refresh_hash, client).await?;
+    let sid = opened.sid;
     login_history::record(&mut tx, app, client, LoginAction::Login, Some(user), None).await?;
     let email = account.email.clone();
     let signed_in = UserLoggedIn { user_id: user, email, sid, amr: proof.amr.clone(), timestamp: now };
-    tx.announce(&signed_in, version).await?;
-    suspicion::signed_in(&mut tx, app, client, user, sid, proved.device.is_some()).await?;
-    let device_token = known_device::remember(&mut tx, app, user, proved.device).await?;
+    tx.announce(&signed_in, opened.version).await?;
+    let ended = session::revoke(&mut tx, user, &opened.oldest, Reason::Limit).await?;
+    suspicion::signed_in(&mut tx, app, client, &account, sid, proved.device.is_some()).await?;
+    let device_token = known_device::remember(app, user, account.device_generation, proved.device, now);
     let details = json!({ "by": proved.by, "sid": sid, "sessions_ended": ended });
     tx.audit("user.logged_in", Some(user), details).await?;
     let bearer = Bearer {

@@ -16,8 +16,8 @@ use crate::app::{App, Fault};
 use crate::mail;
 use crate::mail::letters::Letter;
 use crate::session::{device, session_link};
-use crate::sign_in::attempts::Account;
 use crate::sign_in::client_network;
+use crate::sign_in::{self, attempts};
 use crate::tidy::until_few;
 
 /// An address that fails for this many accounts within [`STUFFING_WINDOW`] tries a list of stolen passwords.
@@ -114,7 +114,7 @@ pub(crate) async fn sign_in_failed(
     tx: &mut Tx,
     app: &App,
     client: &ClientInfo,
-    account: Account,
+    account: attempts::Account,
     user: Option<UserId>,
     reason: &'static str,
 ) -> Result<(), Fault> {
@@ -137,7 +137,12 @@ pub(crate) async fn sign_in_failed(
 }
 
 /// Notes that an address failed for an account, and raises the alarm with the tenth account, once an hour.
-async fn watch_address(tx: &mut Tx, app: &App, client: &ClientInfo, account: &Account) -> Result<(), Fault> {
+async fn watch_address(
+    tx: &mut Tx,
+    app: &App,
+    client: &ClientInfo,
+    account: &attempts::Account,
+) -> Result<(), Fault> {
     let Some(address) = client.address else { return Ok(()) };
     let address = app.vault().hash("failing address", &[&client_network::one_client(address)]);
     let now = tx.now();
@@ -214,43 +219,34 @@ pub(crate) async fn signed_in(
     tx: &mut Tx,
     app: &App,
     client: &ClientInfo,
-    user: UserId,
+    account: &sign_in::Account,
     sid: AuthSessionId,
     device_is_known: bool,
 ) -> Result<(), Fault> {
     let Some(address) = client.address else { return Ok(()) };
-    let now = tx.now();
+    let (user, now) = (account.id, tx.now());
     let network = client_network::network(address);
     let place = app.vault().hash("sign-in place", &[user.0.as_bytes(), &network]);
-    let seen = query!(
-        "UPDATE identity.sign_in_places SET last_seen_at = $3 WHERE user_id = $1 AND place = $2",
-        user.0,
-        &place,
-        now
-    )
-    .execute(&mut **tx)
-    .await?;
-    if seen.rows_affected() > 0 {
-        return Ok(());
-    }
-    let earlier = query!(
+    // what it returns was so before it
+    let before = query!(
         r#"INSERT INTO identity.sign_in_places (user_id, place, last_seen_at) VALUES ($1, $2, $3)
-           RETURNING EXISTS (SELECT FROM identity.sign_in_places WHERE user_id = $1) AS "any!",
-                     (SELECT email FROM identity.users WHERE id = $1) AS "email!""#,
+           ON CONFLICT (user_id, place) DO UPDATE SET last_seen_at = $3
+           RETURNING EXISTS (SELECT FROM identity.sign_in_places WHERE user_id = $1 AND place = $2) AS "there!",
+                     EXISTS (SELECT FROM identity.sign_in_places WHERE user_id = $1) AS "any!""#,
         user.0,
         &place,
         now
     )
     .fetch_one(&mut **tx)
     .await?;
-    if device_is_known || !earlier.any {
+    if before.there || device_is_known || !before.any {
         return Ok(());
     }
     raise(tx, app, client, Activity::NewDevice, user).await?;
     let link = session_link::of(app, user, sid, now);
     let from = client.agent.as_deref().and_then(device::name).unwrap_or_else(|| "?".to_owned());
     let language = account::language(tx, user).await?;
-    mail::queue(tx, app, user, &Letter::new_sign_in(&earlier.email, language, now, &from, &link)).await
+    mail::queue(tx, app, user, &Letter::new_sign_in(&account.email, language, now, &from, &link)).await
 }
 
 /// Forgets what is too old to tell anything.
