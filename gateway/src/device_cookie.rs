@@ -51,7 +51,7 @@ mod tests {
     const HERE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
 
     fn info(subject: &str) -> &'static RequestInfo {
-        lectern_subjects::requests().find(|info| info.subject == subject).expect("a request of the contract")
+        lectern_subjects::request(subject).expect("a request of the contract")
     }
 
     fn headers(pairs: &[(axum::http::HeaderName, &'static str)]) -> HeaderMap {

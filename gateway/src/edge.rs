@@ -1,7 +1,7 @@
 //! One request's way through the edge: limits, token, input, bus, answer. The same function for every route.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{FromRequestParts, OriginalUri, RawPathParams, Request, State};
@@ -19,14 +19,16 @@ use lectern_core::error::CallError;
 use lectern_core::token::TokenFault;
 use lectern_subjects::id::UserId;
 use lectern_subjects::identity::IdentityRefusal;
-use lectern_subjects::{Access, Code, CommonRefusal, Effect, Problem, Refusal, RequestInfo};
+use lectern_subjects::{Access, BadShape, Code, CommonRefusal, Effect, Refusal, RequestInfo};
 use serde_json::{Map, Value, json};
-use tracing::{Instrument, Span};
+use tracing::Span;
 
 use crate::client_address::client_address;
+use crate::exchange::{Endpoint, Exchange};
 use crate::input::{BadInput, FORM};
+use crate::problem::{self, Stop};
 use crate::routes::Bound;
-use crate::{Gateway, device_cookie, oidc_cookie, problem};
+use crate::{Gateway, device_cookie, oidc_cookie};
 
 /// Longest body of a request, bytes (architecture §13).
 pub(crate) const BODY_LIMIT: usize = 64 * 1024;
@@ -34,9 +36,6 @@ pub(crate) const BODY_LIMIT: usize = 64 * 1024;
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The paths of the seeds were old on the day of our first: 2026-11-20, as RFC 9745 writes a date.
 const DEPRECATED_SINCE: &str = "@1795132800";
-/// Target of the lines of [`noted`]: `LOG_LEVEL=info,lectern_gateway::access=off` leaves them out.
-const ACCESS: &str = "lectern_gateway::access";
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The least version that a cache may show (`spec/protocols.md` P9).
 const MIN_VERSION: HeaderName = HeaderName::from_static("x-min-version");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -51,6 +50,13 @@ pub(crate) struct Refused {
 impl<R: Refusal> From<R> for Refused {
     fn from(refusal: R) -> Self {
         Refused { code: refusal.code(), details: None, retry_after_s: None }
+    }
+}
+
+impl Refused {
+    /// A body that is not what the contract says.
+    pub fn misshapen(bad: BadShape) -> Refused {
+        Refused { code: bad.code, details: bad.details, retry_after_s: None }
     }
 }
 
@@ -76,23 +82,19 @@ pub(crate) async fn answer(
     request: Request,
 ) -> Response<Body> {
     let (mut parts, body) = request.into_parts();
-    let started = Instant::now();
-    let (span, request_id) = begin(&gateway, bound.route.method, bound.route.path, &mut parts.headers);
+    let endpoint =
+        Endpoint { method: bound.route.method, path: bound.route.path, service: bound.info.service() };
+    let exchange = Exchange::begin(&gateway, endpoint, &mut parts.headers);
+    let request_id = exchange.request_id();
     let answered = async {
-        let answered = forward(&gateway, &bound, &mut parts, body, request_id.clone()).await;
-        answered.unwrap_or_else(|refused| refusal(&gateway, &parts, refused))
+        let answered = forward(&gateway, &bound, &mut parts, body, request_id).await;
+        let mut response = answered.unwrap_or_else(|stop| stop.answer(&gateway, &parts));
+        if let Some(successor) = bound.route.successor(parts.uri.path()) {
+            deprecate(response.headers_mut(), &successor);
+        }
+        response
     };
-    let mut response = noted(span, answered).await;
-    finish(response.headers_mut(), &request_id);
-    if let Some(successor) = bound.route.successor(parts.uri.path()) {
-        deprecate(response.headers_mut(), &successor);
-    }
-    let status = response.status().as_u16().to_string();
-    let (method, endpoint, service) = (bound.route.method, bound.route.path, bound.info.service());
-    metrics::counter!("http_requests_total", "method" => method, "endpoint" => endpoint, "service" => service, "status" => status).increment(1);
-    metrics::histogram!("http_request_duration_seconds", "method" => method, "endpoint" => endpoint, "service" => service)
-        .record(started.elapsed());
-    response
+    exchange.answer(answered).await
 }
 
 async fn forward(
@@ -101,7 +103,7 @@ async fn forward(
     parts: &mut Parts,
     body: Body,
     request_id: Arc<str>,
-) -> Result<Response<Body>, Refused> {
+) -> Result<Response<Body>, Stop> {
     let asker = admit(gateway, parts, bound.info, request_id).await?;
     accepts_json(&parts.headers)?;
     let body = read_body(parts, body, bound).await?;
@@ -114,11 +116,7 @@ async fn forward(
     let client = asker.client.address;
     let body = device_cookie::into_body(bound.info, &parts.headers, body);
     let body = oidc_cookie::into_body(bound.info, &parts.headers, client, body);
-    (bound.route.check)(&body).map_err(|bad| Refused {
-        code: bad.code,
-        details: bad.details,
-        retry_after_s: None,
-    })?;
+    (bound.route.check)(&body).map_err(Refused::misshapen)?;
     let outgoing = Outgoing {
         deadline: gateway.clock.now() + bound.route.deadline,
         ..outgoing(gateway, &asker, &parts.headers)?
@@ -131,10 +129,8 @@ async fn forward(
     let header =
         |name: &str| message.headers.as_ref().and_then(|headers| headers.get(name)).map(|v| v.as_str());
     if refusal_status(&message).is_some() {
-        let mut document: Problem =
-            serde_json::from_slice(&message.payload).map_err(|_| CommonRefusal::Internal)?;
-        document.instance = Some(parts.uri.path().to_owned());
-        return Ok(problem::with_problem(&document, header("Retry-After")));
+        let document = serde_json::from_slice(&message.payload).map_err(|_| CommonRefusal::Internal)?;
+        return Err(Stop::Service(document, header("Retry-After").map(str::to_owned)));
     }
     let existing = header("Lectern-Existing").is_some();
     let status = if existing && bound.route.status == 201 { 200 } else { bound.route.status };
@@ -384,67 +380,6 @@ fn has_it(headers: &HeaderMap, tag: &HeaderValue) -> bool {
     tags.any(|known| known == "*" || known.trim_start_matches("W/").as_bytes() == tag.as_bytes())
 }
 
-/// A refusal as an answer.
-pub(crate) fn refusal(gateway: &Gateway, parts: &Parts, refused: Refused) -> Response<Body> {
-    problem::response(
-        refused.code,
-        refused.details,
-        refused.retry_after_s,
-        parts.uri.path(),
-        gateway.clock.now(),
-    )
-}
-
-/// The span of one request, which goes on with the client's trace when there is one, and its id: the client's or a new
-/// one, which stands in the headers from now on.
-pub(crate) fn begin(
-    gateway: &Gateway,
-    method: &str,
-    route: &str,
-    headers: &mut HeaderMap,
-) -> (Span, Arc<str>) {
-    let request_id = request_id(gateway, headers);
-    if let Ok(value) = HeaderValue::from_str(&request_id) {
-        headers.insert(REQUEST_ID, value);
-    }
-    let traceparent = headers.get("traceparent").and_then(|value| value.to_str().ok());
-    let span = lectern_core::telemetry::server_span(method, route, traceparent);
-    span.in_scope(|| lectern_core::telemetry::identify(&request_id, None));
-    (span, request_id)
-}
-
-/// Answers within the span, and notes it in the log (I-154): method, route, status and ids are the span's.
-pub(crate) async fn noted(span: Span, answering: impl Future<Output = Response<Body>>) -> Response<Body> {
-    let started = Instant::now();
-    async {
-        let response = answering.await;
-        let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Span::current().record("status", response.status().as_u16());
-        tracing::info!(target: ACCESS, event = "http_request", ms, "answered");
-        response
-    }
-    .instrument(span)
-    .await
-}
-
-/// The id of a request for the logs.
-pub(crate) fn request_id(gateway: &Gateway, headers: &HeaderMap) -> Arc<str> {
-    match headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()) {
-        Some(id) if (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()) => id.into(),
-        _ => gateway.clock.new_id().to_string().into(),
-    }
-}
-
-/// Headers that every answer carries (ASVS V3).
-pub(crate) fn finish(headers: &mut HeaderMap, request_id: &str) {
-    if let Ok(value) = HeaderValue::from_str(request_id) {
-        headers.insert(REQUEST_ID, value);
-    }
-    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
-    headers.insert("referrer-policy", HeaderValue::from_static("no-referrer"));
-    headers.insert("x-frame-options", HeaderValue::from_static("DENY"));
-}
-
 /// Says that a path is kept for old clients only, since when, and what takes its place (RFC 9745, RFC 8288).
 pub(crate) fn deprecate(headers: &mut HeaderMap, successor: &str) {
     headers.insert("deprecation", HeaderValue::from_static(DEPRECATED_SINCE));
@@ -477,10 +412,7 @@ async fn edge_problem(
     path: &str,
     mut headers: HeaderMap,
 ) -> Response<Body> {
-    let (span, request_id) = begin(gateway, "any", "none", &mut headers);
-    let answered = async { problem::response(refusal.code(), None, None, path, gateway.clock.now()) };
-    let mut response = noted(span, answered).await;
-    finish(response.headers_mut(), &request_id);
-    metrics::counter!("http_requests_total", "method" => "any", "endpoint" => "none", "service" => "gateway", "status" => refusal.code().status.to_string()).increment(1);
-    response
+    let endpoint = Endpoint { method: "any", path: "none", service: "gateway" };
+    let exchange = Exchange::begin(gateway, endpoint, &mut headers);
+    exchange.answer(async { problem::response(refusal.into(), path, gateway.clock.now()) }).await
 }

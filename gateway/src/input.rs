@@ -196,7 +196,7 @@ mod tests {
 
     fn params<R: Request>() -> Params {
         let route = ROUTES.iter().find(|route| route.subject == R::SUBJECT).expect("a route");
-        let info = lectern_subjects::requests().find(|info| info.subject == R::SUBJECT).expect("a row");
+        let info = lectern_subjects::request(R::SUBJECT).expect("a row");
         Params::of(route, info)
     }
 

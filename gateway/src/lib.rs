@@ -10,6 +10,7 @@ mod device_cookie;
 mod discovery;
 mod docs;
 mod edge;
+mod exchange;
 mod export;
 mod health;
 mod input;

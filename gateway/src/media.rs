@@ -10,13 +10,15 @@ use axum::http::header::{
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, Response, StatusCode};
 use lectern_subjects::content::ContentRefusal;
-use lectern_subjects::{Code, CommonRefusal, Refusal};
+use lectern_subjects::{Code, CommonRefusal, Problem, Refusal};
 use object_store::path::Path as ObjectPath;
 use object_store::{GetOptions, GetRange, ObjectStoreExt};
 
-use crate::edge::{self, Refused};
+use crate::Gateway;
+use crate::edge::Refused;
+use crate::exchange::{Endpoint, Exchange};
+use crate::problem::Stop;
 use crate::range::{self, Asked};
-use crate::{Gateway, problem};
 
 /// Answers GET and HEAD.
 pub(crate) async fn serve(
@@ -25,19 +27,19 @@ pub(crate) async fn serve(
     request: Request,
 ) -> Response<Body> {
     let (mut parts, _no_body) = request.into_parts();
-    let (span, request_id) = edge::begin(&gateway, "GET", "/media/{asset}/{file}", &mut parts.headers);
+    let endpoint = Endpoint { method: "GET", path: "/media/{asset}/{file}", service: "gateway" };
+    let exchange = Exchange::begin(&gateway, endpoint, &mut parts.headers);
     let answered = async {
         let answered = read(&gateway, &parts, &asset, &file).await;
-        answered.unwrap_or_else(|refused| edge::refusal(&gateway, &parts, refused))
+        answered.unwrap_or_else(|stop| stop.answer(&gateway, &parts))
     };
-    let mut response = edge::noted(span, answered).await;
+    let response = exchange.answer(answered).await;
     let status = response.status().as_u16().to_string();
     metrics::counter!("media_requests_total", "status" => status).increment(1);
-    edge::finish(response.headers_mut(), &request_id);
     response
 }
 
-async fn read(gateway: &Gateway, parts: &Parts, asset: &str, file: &str) -> Result<Response<Body>, Refused> {
+async fn read(gateway: &Gateway, parts: &Parts, asset: &str, file: &str) -> Result<Response<Body>, Stop> {
     let keys = gateway.media_keys.as_ref().ok_or(ContentRefusal::UrlDenied)?;
     let query = parts.uri.query().unwrap_or_default();
     let path = format!("/media/{asset}/{file}");
@@ -50,7 +52,7 @@ async fn read(gateway: &Gateway, parts: &Parts, asset: &str, file: &str) -> Resu
     let revocations = gateway.tokens.revocations();
     // fail closed: a map that may be stale opens nothing
     if revocations.is_stale() {
-        return Err(Refused { retry_after_s: Some(1), ..CommonRefusal::Unavailable.into() });
+        return Err(Refused { retry_after_s: Some(1), ..CommonRefusal::Unavailable.into() }.into());
     }
     if revocations.is_revoked(sid, user, i64::MAX) {
         return Err(ContentRefusal::UrlDenied.into());
@@ -76,7 +78,11 @@ async fn read(gateway: &Gateway, parts: &Parts, asset: &str, file: &str) -> Resu
         }
         Asked::Unsatisfiable => {
             let beyond = Code { status: 416, ..*ContentRefusal::RangeInvalid.code() };
-            let mut refused = problem::response(&beyond, None, None, parts.uri.path(), gateway.clock.now());
+            let document = Problem {
+                trace_id: lectern_core::telemetry::current_trace_id(),
+                ..Problem::new(&beyond, None, gateway.clock.now())
+            };
+            let mut refused = Stop::Service(Box::new(document), None).answer(gateway, parts);
             insert(&mut refused, CONTENT_RANGE, &format!("bytes */{}", meta.size));
             return Ok(refused);
         }

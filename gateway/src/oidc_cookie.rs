@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     fn info(subject: &str) -> &'static RequestInfo {
-        lectern_subjects::requests().find(|info| info.subject == subject).expect("a request of the contract")
+        lectern_subjects::request(subject).expect("a request of the contract")
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub(crate) fn document() -> Value {
     generator.subschema_for::<Problem>();
     let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
     for route in ROUTES {
-        let Some(info) = lectern_subjects::requests().find(|info| info.subject == route.subject) else {
+        let Some(info) = lectern_subjects::request(route.subject) else {
             continue;
         };
         let operation = operation(route, info, &mut generator);
@@ -340,7 +340,7 @@ fn strip_request_fields(schemas: &mut Map<String, Value>) {
     let bodies: Vec<&str> = ROUTES
         .iter()
         .filter(|route| route.method != "GET" && !route.path.contains('{'))
-        .filter_map(|route| lectern_subjects::requests().find(|info| info.subject == route.subject))
+        .filter_map(|route| lectern_subjects::request(route.subject))
         .map(|info| info.name)
         .collect();
     let requests: Vec<&str> = lectern_subjects::requests().map(|info| info.name).collect();

@@ -316,7 +316,7 @@ pub(crate) struct Bound {
 pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
     let mut paths: BTreeMap<&str, MethodRouter<Arc<Gateway>>> = BTreeMap::new();
     for route in ROUTES {
-        let Some(info) = lectern_subjects::requests().find(|info| info.subject == route.subject) else {
+        let Some(info) = lectern_subjects::request(route.subject) else {
             continue;
         };
         let bound: Arc<Bound> = Arc::new(Bound { route, info, params: Params::of(route, info) });

@@ -14,12 +14,14 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::{Stream, stream};
 use lectern_core::feed::{Fed, Feed, Place};
 use lectern_subjects::audit::QueryEntries;
-use lectern_subjects::{CommonRefusal, RequestInfo, subject};
+use lectern_subjects::{CommonRefusal, Request as Contracted, subject};
 use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::Gateway;
 use crate::edge::{self, Refused};
+use crate::exchange::{Endpoint, Exchange};
+use crate::problem::Stop;
 
 /// What is told, by entity and fact; the rest of identity's facts is daily life.
 const TOLD: [&str; 16] = [
@@ -51,23 +53,20 @@ const ALIVE: Duration = Duration::from_secs(10);
 /// Answers GET.
 pub(crate) async fn serve(State(gateway): State<Arc<Gateway>>, request: Request) -> Response<Body> {
     let (mut parts, _no_body) = request.into_parts();
-    let (span, request_id) = edge::begin(&gateway, "GET", PATH, &mut parts.headers);
+    let endpoint = Endpoint { method: "GET", path: PATH, service: "gateway" };
+    let exchange = Exchange::begin(&gateway, endpoint, &mut parts.headers);
+    let request_id = exchange.request_id();
     let opened = async {
-        let opened = open(&gateway, &parts, request_id.clone()).await;
-        opened.unwrap_or_else(|refused| edge::refusal(&gateway, &parts, refused))
+        let opened = open(&gateway, &parts, request_id).await;
+        opened.unwrap_or_else(|stop| stop.answer(&gateway, &parts))
     };
-    let mut response = edge::noted(span, opened).await;
-    edge::finish(response.headers_mut(), &request_id);
-    response
+    exchange.answer(opened).await
 }
 
-async fn open(
-    gateway: &Arc<Gateway>,
-    parts: &Parts,
-    request_id: Arc<str>,
-) -> Result<Response<Body>, Refused> {
+async fn open(gateway: &Arc<Gateway>, parts: &Parts, request_id: Arc<str>) -> Result<Response<Body>, Stop> {
     // who may read the record may look on
-    let asker = edge::admit(gateway, parts, record(), request_id).await?;
+    let record = lectern_subjects::request(QueryEntries::SUBJECT).ok_or(CommonRefusal::Internal)?;
+    let asker = edge::admit(gateway, parts, record, request_id).await?;
     let token = asker.token.ok_or(CommonRefusal::Forbidden)?;
     let after = match parts.headers.get("last-event-id").map(|value| value.to_str().unwrap_or_default()) {
         None => None,
@@ -87,14 +86,6 @@ async fn open(
     let mut response = Sse::new(onlooker.events()).keep_alive(keep_alive).into_response();
     response.headers_mut().insert("cache-control", HeaderValue::from_static("no-store"));
     Ok(response)
-}
-
-/// The row of the contract whose access rule holds here too.
-fn record() -> &'static RequestInfo {
-    let is_query = |info: &&RequestInfo| info.subject == <QueryEntries as lectern_subjects::Request>::SUBJECT;
-    lectern_subjects::requests()
-        .find(is_query)
-        .unwrap_or_else(|| unreachable!("the contract has what its own type says"))
 }
 
 struct Onlooker {

@@ -13,12 +13,12 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use lectern_core::error::CallError;
+use lectern_subjects::CommonRefusal;
 use lectern_subjects::content::{
     AdvanceUpload, AdvancedUpload, CompleteUpload, ContentRefusal, CreateUpload, GetUpload, UPLOAD_MAX_BYTES,
     Upload, UploadState,
 };
 use lectern_subjects::id::UploadId;
-use lectern_subjects::{CommonRefusal, Problem, Refusal, RequestInfo};
 use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStoreExt, WriteMultipart};
 use ring::digest::{Context, SHA256};
@@ -27,33 +27,19 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::edge::{self, Asker, Refused};
-use crate::{Gateway, problem, sniff};
+use crate::exchange::{Endpoint, Exchange};
+use crate::problem::Stop;
+use crate::{Gateway, sniff};
 
 const TUS_RESUMABLE: HeaderName = HeaderName::from_static("tus-resumable");
 const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");
 const UPLOAD_LENGTH: HeaderName = HeaderName::from_static("upload-length");
 const UPLOAD_METADATA: HeaderName = HeaderName::from_static("upload-metadata");
 const VERSION: HeaderValue = HeaderValue::from_static("1.0.0");
+const COLLECTION: &str = "/api/v1/uploads";
+const ITEM: &str = "/api/v1/uploads/{id}";
 /// Parts that are written to the store at once.
 const WRITE_AHEAD: usize = 4;
-
-/// Either kind of refusal on the way: the edge's own, or a service's document.
-enum Stop {
-    Edge(Refused),
-    Service(Box<Problem>),
-}
-
-impl<R: Refusal> From<R> for Stop {
-    fn from(refusal: R) -> Self {
-        Stop::Edge(refusal.into())
-    }
-}
-
-impl From<Refused> for Stop {
-    fn from(refused: Refused) -> Self {
-        Stop::Edge(refused)
-    }
-}
 
 /// `OPTIONS /api/v1/uploads`: what this server can do.
 pub(crate) async fn options() -> Response<Body> {
@@ -68,9 +54,10 @@ pub(crate) async fn options() -> Response<Body> {
 /// `POST /api/v1/uploads`: the tus creation, with `Upload-Length` and `Upload-Metadata: filename <base64>`.
 pub(crate) async fn create(State(gateway): State<Arc<Gateway>>, request: Request) -> Response<Body> {
     let (mut parts, _no_body) = request.into_parts();
-    let (span, _id) = edge::begin(&gateway, "POST", "/api/v1/uploads", &mut parts.headers);
+    let exchange = begin(&gateway, "POST", COLLECTION, &mut parts);
+    let request_id = exchange.request_id();
     let created = async {
-        let created = begin(&gateway, &parts).await;
+        let created = start(&gateway, &parts, request_id).await;
         answer(&gateway, &parts, created, |upload| {
             let mut response = empty(StatusCode::CREATED);
             if let Ok(location) = HeaderValue::from_str(&format!("/api/v1/uploads/{}", upload.id)) {
@@ -79,11 +66,15 @@ pub(crate) async fn create(State(gateway): State<Arc<Gateway>>, request: Request
             place(response, upload)
         })
     };
-    edge::noted(span, created).await
+    exchange.answer(created).await
 }
 
-async fn begin(gateway: &Gateway, parts: &Parts) -> Result<Upload, Stop> {
-    let asker = admitted::<CreateUpload>(gateway, parts).await?;
+fn begin(gateway: &Gateway, method: &'static str, path: &'static str, parts: &mut Parts) -> Exchange {
+    Exchange::begin(gateway, Endpoint { method, path, service: "content" }, &mut parts.headers)
+}
+
+async fn start(gateway: &Gateway, parts: &Parts, request_id: Arc<str>) -> Result<Upload, Stop> {
+    let asker = admitted::<CreateUpload>(gateway, parts, request_id).await?;
     tus_version(&parts.headers)?;
     let length = number(&parts.headers, &UPLOAD_LENGTH)
         .ok_or_else(|| field("Upload-Length", "the file's length in bytes"))?;
@@ -102,16 +93,17 @@ pub(crate) async fn head(
     request: Request,
 ) -> Response<Body> {
     let (mut parts, _no_body) = request.into_parts();
-    let (span, _id) = edge::begin(&gateway, "HEAD", "/api/v1/uploads/{id}", &mut parts.headers);
+    let exchange = begin(&gateway, "HEAD", ITEM, &mut parts);
+    let request_id = exchange.request_id();
     let found = async {
-        let found = look(&gateway, &parts, &id).await;
+        let found = look(&gateway, &parts, &id, request_id).await;
         answer(&gateway, &parts, found, |upload| place(empty(StatusCode::OK), upload))
     };
-    edge::noted(span, found).await
+    exchange.answer(found).await
 }
 
-async fn look(gateway: &Gateway, parts: &Parts, id: &str) -> Result<Upload, Stop> {
-    let asker = admitted::<GetUpload>(gateway, parts).await?;
+async fn look(gateway: &Gateway, parts: &Parts, id: &str, request_id: Arc<str>) -> Result<Upload, Stop> {
+    let asker = admitted::<GetUpload>(gateway, parts, request_id).await?;
     tus_version(&parts.headers)?;
     ask(gateway, &asker, &parts.headers, &GetUpload { id: upload_id(id)? }).await
 }
@@ -124,19 +116,26 @@ pub(crate) async fn patch(
     request: Request,
 ) -> Response<Body> {
     let (mut parts, body) = request.into_parts();
-    let (span, _id) = edge::begin(&gateway, "PATCH", "/api/v1/uploads/{id}", &mut parts.headers);
+    let exchange = begin(&gateway, "PATCH", ITEM, &mut parts);
+    let request_id = exchange.request_id();
     let (work_gateway, work_parts) = (gateway.clone(), parts.clone());
     let patched = async {
-        let work = async move { append(&work_gateway, &work_parts, &id, body).await };
+        let work = async move { append(&work_gateway, &work_parts, &id, body, request_id).await };
         let advanced = tokio::spawn(work.in_current_span()).await;
         let advanced = advanced.unwrap_or_else(|_| Err(CommonRefusal::Internal.into()));
         answer(&gateway, &parts, advanced, |upload| place(empty(StatusCode::NO_CONTENT), upload))
     };
-    edge::noted(span, patched).await
+    exchange.answer(patched).await
 }
 
-async fn append(gateway: &Gateway, parts: &Parts, id: &str, body: Body) -> Result<Upload, Stop> {
-    let asker = admitted::<AdvanceUpload>(gateway, parts).await?;
+async fn append(
+    gateway: &Gateway,
+    parts: &Parts,
+    id: &str,
+    body: Body,
+    request_id: Arc<str>,
+) -> Result<Upload, Stop> {
+    let asker = admitted::<AdvanceUpload>(gateway, parts, request_id).await?;
     tus_version(&parts.headers)?;
     let id = upload_id(id)?;
     let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
@@ -163,7 +162,7 @@ async fn append(gateway: &Gateway, parts: &Parts, id: &str, body: Body) -> Resul
         Ok(advanced) => advanced,
         Err(stop) => {
             // refused for certain: nothing knows of these bytes. After a timeout they may be known and stay
-            if matches!(&stop, Stop::Service(problem) if problem.status < 500) {
+            if matches!(&stop, Stop::Service(problem, _) if problem.status < 500) {
                 delete_part(gateway, id, &advance.part).await;
             }
             return Err(stop);
@@ -252,16 +251,13 @@ fn storage(error: object_store::Error) -> Stop {
     Stop::Edge(Refused { retry_after_s: Some(1), ..CommonRefusal::Unavailable.into() })
 }
 
-async fn admitted<R: lectern_subjects::Request>(gateway: &Gateway, parts: &Parts) -> Result<Asker, Stop> {
-    let info = info::<R>()?;
-    let request_id = edge::request_id(gateway, &parts.headers);
+async fn admitted<R: lectern_subjects::Request>(
+    gateway: &Gateway,
+    parts: &Parts,
+    request_id: Arc<str>,
+) -> Result<Asker, Stop> {
+    let info = lectern_subjects::request(R::SUBJECT).ok_or(CommonRefusal::RouteNotFound)?;
     Ok(edge::admit(gateway, parts, info, request_id).await?)
-}
-
-fn info<R: lectern_subjects::Request>() -> Result<&'static RequestInfo, Stop> {
-    lectern_subjects::requests()
-        .find(|info| info.subject == R::SUBJECT)
-        .ok_or(CommonRefusal::RouteNotFound.into())
 }
 
 async fn ask<R: lectern_subjects::Request>(
@@ -272,10 +268,10 @@ async fn ask<R: lectern_subjects::Request>(
 ) -> Result<R::Reply, Stop> {
     let outgoing = edge::outgoing(gateway, asker, headers)?;
     gateway.bus.call_with(outgoing, request).await.map_err(|error| match error {
-        CallError::Refused(problem) => Stop::Service(problem),
-        error => match info::<R>() {
-            Ok(info) => Stop::Edge(edge::unavailable(&error, info)),
-            Err(stop) => stop,
+        CallError::Refused(problem) => Stop::Service(problem, None),
+        error => match lectern_subjects::request(R::SUBJECT) {
+            Some(info) => edge::unavailable(&error, info).into(),
+            None => CommonRefusal::RouteNotFound.into(),
         },
     })
 }
@@ -286,23 +282,8 @@ fn answer<T>(
     result: Result<T, Stop>,
     respond: impl FnOnce(T) -> Response<Body>,
 ) -> Response<Body> {
-    let mut response = match result {
-        Ok(done) => respond(done),
-        Err(Stop::Edge(refused)) => edge::refusal(gateway, parts, refused),
-        Err(Stop::Service(mut document)) => {
-            document.instance = Some(parts.uri.path().to_owned());
-            problem::with_problem(&document, None)
-        }
-    };
+    let mut response = result.map_or_else(|stop| stop.answer(gateway, parts), respond);
     response.headers_mut().insert(TUS_RESUMABLE, VERSION);
-    edge::finish(response.headers_mut(), &edge::request_id(gateway, &parts.headers));
-    let labels = [
-        ("method", parts.method.to_string()),
-        ("endpoint", "/api/v1/uploads".to_owned()),
-        ("service", "content".to_owned()),
-        ("status", response.status().as_u16().to_string()),
-    ];
-    metrics::counter!("http_requests_total", &labels).increment(1);
     response
 }
 

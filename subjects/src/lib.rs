@@ -90,6 +90,11 @@ pub fn requests() -> impl Iterator<Item = &'static RequestInfo> {
     SERVICES.iter().flat_map(|service| service.requests)
 }
 
+/// The request of a subject.
+pub fn request(subject: &str) -> Option<&'static RequestInfo> {
+    requests().find(|info| info.subject == subject)
+}
+
 /// Every fact of every service.
 pub fn facts() -> impl Iterator<Item = &'static FactInfo> {
     SERVICES.iter().flat_map(|service| service.facts)

@@ -201,7 +201,7 @@ fn name(subject: &str) -> String {
 }
 
 fn metadata(subject: &str) -> Value {
-    let Some(info) = lectern_subjects::requests().find(|info| info.subject == subject) else {
+    let Some(info) = lectern_subjects::request(subject) else {
         return json!({});
     };
     let mut generator = schemars::SchemaGenerator::default();

@@ -3,16 +3,15 @@
 //!
 //! First every service is asked for its first page, identity before all others, for it looks at how long ago the caller signed
 //! in. One that does not answer is a refusal that names it, and nothing has begun. Then identity begins the export, which looks
-//! at how often they asked. Then
-//! the pages are streamed, each asked for when the one before has been taken: memory does not grow with the data. Whatever
-//! goes wrong from there on breaks the connection and the zip off: neither looks like a whole one.
+//! at how often they asked. Then the pages are streamed, each asked for when the one before has been taken: memory does not
+//! grow with the data. Whatever goes wrong from there on breaks the connection and the zip off: neither looks like a whole one.
 
 mod archive;
 
 use std::collections::HashSet;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -25,15 +24,17 @@ use lectern_core::bus::{DEFAULT_DEADLINE, Outgoing, refusal_status};
 use lectern_subjects::id::UserId;
 use lectern_subjects::identity::{BeginExport, Export};
 use lectern_subjects::privacy::{PersonalData, export_subject};
-use lectern_subjects::{CommonRefusal, Problem, Request as Contracted, RequestInfo, SERVICES, decode};
+use lectern_subjects::{CommonRefusal, Request as Contracted, RequestInfo, SERVICES, decode};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tracing::Instrument;
 
 use self::archive::Archive;
+use crate::Gateway;
 use crate::edge::{self, Refused};
-use crate::{Gateway, problem};
+use crate::exchange::{Endpoint, Exchange};
+use crate::problem::Stop;
 
 /// Exports that one gateway writes at once: each holds a page of every service at most.
 const MOST: usize = 8;
@@ -79,39 +80,17 @@ impl Drop for Only {
     }
 }
 
-/// Why there is no export: the edge's own refusal, or a service's, with its `Retry-After`.
-enum Stop {
-    Edge(Refused),
-    Service(Box<Problem>, Option<String>),
-}
-
-impl<T: Into<Refused>> From<T> for Stop {
-    fn from(refused: T) -> Self {
-        Stop::Edge(refused.into())
-    }
-}
-
 /// Answers POST.
 pub(crate) async fn serve(State(gateway): State<Arc<Gateway>>, request: Request) -> Response<Body> {
     let (mut parts, body) = request.into_parts();
-    let started = Instant::now();
-    let (span, request_id) = edge::begin(&gateway, "POST", PATH, &mut parts.headers);
+    let endpoint = Endpoint { method: "POST", path: PATH, service: IDENTITY };
+    let exchange = Exchange::begin(&gateway, endpoint, &mut parts.headers);
+    let request_id = exchange.request_id();
     let answered = async {
-        match open(&gateway, &parts, body, request_id.clone()).await {
-            Ok(response) => response,
-            Err(Stop::Edge(refused)) => edge::refusal(&gateway, &parts, refused),
-            Err(Stop::Service(mut document, retry_after)) => {
-                document.instance = Some(PATH.to_owned());
-                problem::with_problem(&document, retry_after.as_deref())
-            }
-        }
+        let opened = open(&gateway, &parts, body, request_id).await;
+        opened.unwrap_or_else(|stop| stop.answer(&gateway, &parts))
     };
-    let mut response = edge::noted(span, answered).await;
-    edge::finish(response.headers_mut(), &request_id);
-    let status = response.status().as_u16().to_string();
-    metrics::counter!("http_requests_total", "method" => "POST", "endpoint" => PATH, "service" => "identity", "status" => status).increment(1);
-    metrics::histogram!("http_request_duration_seconds", "method" => "POST", "endpoint" => PATH, "service" => "identity").record(started.elapsed());
-    response
+    exchange.answer(answered).await
 }
 
 async fn open(
@@ -120,16 +99,12 @@ async fn open(
     body: Body,
     request_id: Arc<str>,
 ) -> Result<Response<Body>, Stop> {
-    let begin = info(BeginExport::SUBJECT)?;
+    let begin = lectern_subjects::request(BeginExport::SUBJECT).ok_or(CommonRefusal::Internal)?;
     let asker = edge::admit(gateway, parts, begin, request_id).await?;
     accepts_zip(&parts.headers)?;
     let body = edge::collect(body, edge::BODY_LIMIT).await?;
     if !body.is_empty() {
-        decode::<BeginExport>(&body).map_err(|bad| Refused {
-            code: bad.code,
-            details: bad.details,
-            retry_after_s: None,
-        })?;
+        decode::<BeginExport>(&body).map_err(Refused::misshapen)?;
     }
     let busy = || Refused { retry_after_s: Some(10), ..CommonRefusal::RateLimited.into() };
     let user = asker.user.ok_or(CommonRefusal::Internal)?;
@@ -267,7 +242,7 @@ async fn page(
     service: &str,
     cursor: Option<&str>,
 ) -> Result<PersonalData, Stop> {
-    let info = info(&export_subject(service))?;
+    let info = lectern_subjects::request(&export_subject(service)).ok_or(CommonRefusal::Internal)?;
     let body = cursor.map_or_else(|| json!({}), |cursor| json!({ "cursor": cursor }));
     ask(gateway, outgoing, info, body.to_string().into()).await.map_err(|stop| match stop {
         Stop::Edge(refused) => {
@@ -300,11 +275,6 @@ async fn ask<T: DeserializeOwned>(
         return Err(Stop::Service(document, retry_after.map(ToString::to_string)));
     }
     Ok(serde_json::from_slice(&message.payload).map_err(|_| CommonRefusal::Internal)?)
-}
-
-fn info(subject: &str) -> Result<&'static RequestInfo, Refused> {
-    let found = lectern_subjects::requests().find(|info| info.subject == subject);
-    found.ok_or_else(|| CommonRefusal::Internal.into())
 }
 
 fn accepts_zip(headers: &HeaderMap) -> Result<(), Refused> {

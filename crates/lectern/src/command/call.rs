@@ -50,7 +50,7 @@ pub async fn call(env: &Env, args: Args) -> anyhow::Result<()> {
         "{} is no request: requests are svc.<service>.v<n>.…",
         args.subject
     );
-    let known = lectern_subjects::requests().find(|request| request.subject == args.subject);
+    let known = lectern_subjects::request(&args.subject);
     let bus = api::connect(env, "tools").await?;
     let clock = Clock::default();
     let outgoing = Outgoing {
