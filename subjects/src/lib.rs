@@ -26,7 +26,7 @@ pub mod subject;
 
 pub use decode::{BadShape, decode};
 pub use fact::{Envelope, Fact, FactInfo};
-pub use page::{Page, PageQuery};
+pub use page::Page;
 pub use refusal::{Class, Code, CommonRefusal, Problem, Refusal, Refused};
 pub use request::{Access, Effect, Reply, Request, RequestInfo};
 pub use role::{Permission, Role};

@@ -1,10 +1,9 @@
 //! `entries.query`: the record, newest first.
 
 use lectern_core::{Call, Outcome};
+use lectern_subjects::Page;
 use lectern_subjects::audit::{AuditEntry, QueryEntries, RecordedEntry};
-use lectern_subjects::page::DEFAULT_LIMIT;
-use lectern_subjects::{CommonRefusal, Page, Refusal};
-use serde_json::json;
+use lectern_subjects::page;
 use sqlx::{query, query_as};
 
 use crate::{App, private};
@@ -18,14 +17,8 @@ struct Row {
 
 /// One page; the cursor is the number of the last entry shown.
 pub(crate) async fn search(app: App, call: Call, req: QueryEntries) -> Outcome<QueryEntries> {
-    let limit = req.limit.unwrap_or(DEFAULT_LIMIT);
-    let below = match &req.cursor {
-        None => i64::MAX,
-        Some(cursor) => cursor.parse::<i64>().ok().filter(|seq| *seq > 0).ok_or_else(|| {
-            let details = json!([{ "pointer": "/cursor", "reason": "not a cursor of this list" }]);
-            CommonRefusal::ValidationFailed.because(details)
-        })?,
-    };
+    let limit = page::limit(req.limit);
+    let below: i64 = page::key(req.cursor.as_deref())?.unwrap_or(i64::MAX);
     let mut tx = app.begin(&call).await?;
     // which index serves depends on which filters are there
     query!("SELECT set_config('plan_cache_mode', 'force_custom_plan', true) AS mode")

@@ -5,14 +5,12 @@ use chrono::{DateTime, Utc};
 use lectern_core::{App, Call, Outcome};
 use lectern_subjects::courses::{CourseCard, CourseStatus, ListCourses};
 use lectern_subjects::id::CourseId;
-use lectern_subjects::page::DEFAULT_LIMIT;
+use lectern_subjects::page::{self, Moment};
 use lectern_subjects::{CommonRefusal, Page, Refusal};
 use serde_json::json;
 use sqlx::{PgPool, query_as};
-use uuid::Uuid;
 
 use crate::course::major;
-use crate::create::invalid;
 
 /// A row of the list. Not [`CourseCard`] itself: the price in major units is made of two columns, and a cursor needs
 /// the row's place.
@@ -54,17 +52,15 @@ pub(crate) async fn list(app: App, call: Call, req: ListCourses) -> Outcome<List
         let details = json!({ "needs_role": ["operator", "admin"], "pointer": "/status" });
         return Err(CommonRefusal::Forbidden.because(details).into());
     }
-    let after = match req.cursor.as_deref() {
-        None => Place { at: DateTime::<Utc>::MAX_UTC, id: Uuid::max() },
-        Some(cursor) => Place::read(cursor).ok_or_else(|| invalid("/cursor", "no cursor of this list"))?,
-    };
-    let limit = req.limit.unwrap_or(DEFAULT_LIMIT);
+    let after = page::key(req.cursor.as_deref())?.unwrap_or(Moment::LATEST);
+    let limit = page::limit(req.limit);
     let fetch = i64::from(limit) + 1;
     let rows = match patterns(req.q.as_deref().unwrap_or_default()) {
         words if words.is_empty() => newest(app.pool(), status, &after, fetch).await?,
         words => search(app.pool(), status, &after, &words, fetch).await?,
     };
-    let page = Page::from_rows(rows, limit as usize, |row| Place { at: row.listed_at, id: row.id.0 }.write());
+    let page =
+        Page::from_rows(rows, limit as usize, |row| Moment { at: row.listed_at, id: row.id.0 }.to_string());
     let items = page.items.into_iter().map(CourseCard::from).collect();
     Ok(Page { items, next_cursor: page.next_cursor })
 }
@@ -73,7 +69,7 @@ pub(crate) async fn list(app: App, call: Call, req: ListCourses) -> Outcome<List
 async fn newest(
     db: &PgPool,
     status: CourseStatus,
-    after: &Place,
+    after: &Moment,
     limit: i64,
 ) -> Result<Vec<Row>, sqlx::Error> {
     query_as!(
@@ -98,7 +94,7 @@ async fn newest(
 async fn search(
     db: &PgPool,
     status: CourseStatus,
-    after: &Place,
+    after: &Moment,
     words: &[String],
     limit: i64,
 ) -> Result<Vec<Row>, sqlx::Error> {
@@ -133,50 +129,9 @@ fn patterns(words: &str) -> Vec<String> {
         .collect()
 }
 
-/// A row's place in the list; as a cursor 48 hexadecimal digits: microseconds since 1970, then the id.
-#[derive(Debug, PartialEq)]
-struct Place {
-    at: DateTime<Utc>,
-    id: Uuid,
-}
-
-impl Place {
-    fn write(&self) -> String {
-        format!("{:016x}{}", self.at.timestamp_micros(), self.id.simple())
-    }
-
-    fn read(cursor: &str) -> Option<Place> {
-        if cursor.len() != 48 || !cursor.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
-            return None;
-        }
-        let (at, id) = cursor.split_at(16);
-        let at = DateTime::from_timestamp_micros(i64::from_str_radix(at, 16).ok()?)?;
-        Some(Place { at, id: Uuid::try_parse(id).ok()? })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_cursor_reads_back_as_the_place_that_it_names() {
-        let place = Place {
-            at: DateTime::from_timestamp_micros(1_792_000_000_123_456).expect("a time"),
-            id: Uuid::from_u128(0x01a1_9b7c_a7be_7a90_8043_ed46_9f36_1cd5),
-        };
-        assert_eq!(Place::read(&place.write()), Some(place));
-    }
-
-    #[test]
-    fn a_text_that_is_no_cursor_is_none() {
-        let digits = "0".repeat(47);
-        for text in ["", "abc", "'; DROP TABLE courses; --", digits.as_str()] {
-            assert_eq!(Place::read(text), None, "{text:?}");
-        }
-        assert_eq!(Place::read(&"f".repeat(48)), None, "a time that does not exist");
-        assert_eq!(Place::read(&"é".repeat(24)), None, "48 bytes that are no digits");
-    }
 
     #[test]
     fn words_are_searched_literally() {

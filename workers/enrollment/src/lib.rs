@@ -11,7 +11,6 @@ mod courses;
 mod enrollments;
 mod erase;
 mod export;
-mod pages;
 mod plans;
 mod subscriptions;
 

@@ -27,7 +27,6 @@ mod federation;
 mod gauges;
 mod mail;
 mod mfa;
-mod pages;
 mod password;
 mod resealing;
 mod session;

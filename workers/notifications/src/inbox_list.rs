@@ -1,24 +1,17 @@
 //! `inbox.list`: the caller's notices, newest first.
 
 use lectern_core::{App, Call, Outcome};
+use lectern_subjects::Page;
 use lectern_subjects::id::NotificationId;
 use lectern_subjects::notifications::{ListNotices, Notice};
-use lectern_subjects::page::DEFAULT_LIMIT;
-use lectern_subjects::{CommonRefusal, Page, Refusal};
-use serde_json::json;
+use lectern_subjects::page;
 use sqlx::query_as;
 use uuid::Uuid;
 
 /// One page of them; ids are UUIDv7, so the page goes on below the cursor's.
 pub(crate) async fn list(app: App, call: Call, req: ListNotices) -> Outcome<ListNotices> {
-    let limit = req.limit.unwrap_or(DEFAULT_LIMIT);
-    let below = match &req.cursor {
-        None => Uuid::max(),
-        Some(cursor) => Uuid::try_parse(cursor).map_err(|_| {
-            let details = json!([{ "pointer": "/cursor", "reason": "not a cursor of this list" }]);
-            CommonRefusal::ValidationFailed.because(details)
-        })?,
-    };
+    let limit = page::limit(req.limit);
+    let below = page::key(req.cursor.as_deref())?.unwrap_or(Uuid::max());
     let rows = query_as!(
         Notice,
         r#"SELECT id AS "id: NotificationId", kind, title, body, causation_id, created_at, read_at

@@ -2,17 +2,17 @@
 
 use lectern_core::{Call, Outcome};
 use lectern_subjects::Page;
-use lectern_subjects::page::DEFAULT_LIMIT;
+use lectern_subjects::page;
 use lectern_subjects::playback::{BeatKind, ListBeats, LoggedBeat, PlaybackRefusal};
 use sqlx::query_as;
 
-use crate::{App, cursor, viewing};
+use crate::{App, viewing};
 
 pub(crate) async fn event_log(app: App, call: Call, req: ListBeats) -> Outcome<ListBeats> {
     let session = viewing::find(app.pool(), req.id, call.user()?.user).await?;
     session.ok_or(PlaybackRefusal::NotFound)?;
-    let limit = req.limit.unwrap_or(DEFAULT_LIMIT);
-    let after: i64 = cursor::read(req.cursor.as_deref())?.unwrap_or(0);
+    let limit = page::limit(req.limit);
+    let after: i64 = page::key(req.cursor.as_deref())?.unwrap_or(0);
     let rows = query_as!(
         LoggedBeat,
         "SELECT seq, kind AS \"kind: BeatKind\", position_ms, position_to_ms, rate, client_at, server_at
@@ -23,5 +23,5 @@ pub(crate) async fn event_log(app: App, call: Call, req: ListBeats) -> Outcome<L
     )
     .fetch_all(app.pool())
     .await?;
-    Ok(Page::from_rows(rows, limit as usize, |row| cursor::write(row.seq)))
+    Ok(Page::from_rows(rows, limit as usize, |row| row.seq.to_string()))
 }

@@ -13,7 +13,6 @@
 mod abandoned;
 mod app;
 pub mod credit;
-mod cursor;
 mod erase;
 mod event_log;
 mod events;

@@ -3,15 +3,15 @@
 use lectern_core::{Call, Outcome};
 use lectern_subjects::Page;
 use lectern_subjects::id::{CourseId, CourseSessionId, PlaybackSessionId};
-use lectern_subjects::page::DEFAULT_LIMIT;
+use lectern_subjects::page;
 use lectern_subjects::playback::{ListMyPlayback, PlaybackSession, PlaybackState};
 use sqlx::query_as;
 
-use crate::{App, cursor};
+use crate::App;
 
 pub(crate) async fn mine(app: App, call: Call, req: ListMyPlayback) -> Outcome<ListMyPlayback> {
-    let limit = req.limit.unwrap_or(DEFAULT_LIMIT);
-    let before: Option<PlaybackSessionId> = cursor::read(req.cursor.as_deref())?;
+    let limit = page::limit(req.limit);
+    let before: Option<PlaybackSessionId> = page::key(req.cursor.as_deref())?;
     let rows = query_as!(
         PlaybackSession,
         "SELECT id AS \"id: PlaybackSessionId\", course_id AS \"course_id: CourseId\",
@@ -26,5 +26,5 @@ pub(crate) async fn mine(app: App, call: Call, req: ListMyPlayback) -> Outcome<L
     )
     .fetch_all(app.pool())
     .await?;
-    Ok(Page::from_rows(rows, limit as usize, |row| cursor::write(row.id)))
+    Ok(Page::from_rows(rows, limit as usize, |row| row.id.to_string()))
 }

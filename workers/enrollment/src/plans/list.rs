@@ -8,11 +8,12 @@ use sqlx::query_as;
 use sqlx::types::Json;
 
 use super::PlanRow;
-use crate::pages;
+use lectern_subjects::page;
+use uuid::Uuid;
 
 /// One page of them. Ids do not change with versions, so a plan keeps its place.
 pub(crate) async fn list(app: App, _: Call, req: ListPlans) -> Outcome<ListPlans> {
-    let limit = pages::limit(req.limit);
+    let limit = page::limit(req.limit);
     let rows = query_as!(
         PlanRow,
         r#"SELECT id AS "id: PlanId", version, name, price_minor, currency, period, trial, grace,
@@ -22,7 +23,7 @@ pub(crate) async fn list(app: App, _: Call, req: ListPlans) -> Outcome<ListPlans
              SELECT FROM enrollment.plans AS newer WHERE newer.id = plan.id AND newer.version > plan.version
            )
            ORDER BY id DESC LIMIT $2"#,
-        pages::below(req.cursor.as_deref())?,
+        page::key(req.cursor.as_deref())?.unwrap_or(Uuid::max()),
         i64::from(limit) + 1,
     )
     .fetch_all(app.pool())

@@ -6,11 +6,12 @@ use lectern_subjects::enrollment::{ListSubscriptions, Subscription, Subscription
 use lectern_subjects::id::{PlanId, SubscriptionId, UserId};
 use sqlx::query_as;
 
-use crate::pages;
+use lectern_subjects::page;
+use uuid::Uuid;
 
 /// One page of them.
 pub(crate) async fn list(app: App, call: Call, req: ListSubscriptions) -> Outcome<ListSubscriptions> {
-    let limit = pages::limit(req.limit);
+    let limit = page::limit(req.limit);
     let rows = query_as!(
         Subscription,
         r#"SELECT id AS "id: SubscriptionId", user_id AS "user_id: UserId", plan_id AS "plan_id: PlanId",
@@ -18,7 +19,7 @@ pub(crate) async fn list(app: App, call: Call, req: ListSubscriptions) -> Outcom
              auto_renew, created_at, ended_at, version
            FROM enrollment.subscriptions WHERE user_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3"#,
         call.user()?.user.0,
-        pages::below(req.cursor.as_deref())?,
+        page::key(req.cursor.as_deref())?.unwrap_or(Uuid::max()),
         i64::from(limit) + 1,
     )
     .fetch_all(app.pool())

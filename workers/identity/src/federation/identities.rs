@@ -3,16 +3,16 @@
 use lectern_core::{Call, Error, Outcome, Tx};
 use lectern_subjects::id::{CredentialId, UserId};
 use lectern_subjects::identity::{Identity, IdentityRefusal, ListIdentities, Message, UnlinkIdentity};
-use lectern_subjects::page::DEFAULT_LIMIT;
+use lectern_subjects::page;
 use lectern_subjects::{CommonRefusal, Page, Refusal};
 use serde_json::json;
 use sqlx::{query, query_as, query_scalar};
+use uuid::Uuid;
 
 use crate::app::{App, Fault};
 use crate::federation::callback::Vouched;
 use crate::federation::{Changed, federation, linked, unlinked};
 use crate::mfa::step_up;
-use crate::pages;
 use crate::sign_in::{self, Account};
 
 /// Most identities of one user.
@@ -110,8 +110,8 @@ pub(super) async fn add(
 pub async fn list(app: App, call: Call, req: ListIdentities) -> Outcome<ListIdentities> {
     federation(&app)?;
     let caller = call.user()?;
-    let after = pages::after(req.cursor.as_deref())?;
-    let limit = req.limit.unwrap_or(DEFAULT_LIMIT);
+    let after = page::key(req.cursor.as_deref())?.unwrap_or(Uuid::nil());
+    let limit = page::limit(req.limit);
     let rows = query_as!(
         Identity,
         r#"SELECT id AS "id: CredentialId", public->>'provider' AS "provider!", name AS "name!", created_at, last_used_at

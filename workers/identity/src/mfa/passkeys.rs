@@ -7,17 +7,17 @@ use lectern_subjects::identity::{
     AddPasskey, IdentityRefusal, ListPasskeys, Message, Passkey, PasskeyChallenge, RemovePasskey,
     StartPasskey,
 };
-use lectern_subjects::page::DEFAULT_LIMIT;
+use lectern_subjects::page;
 use lectern_subjects::{CommonRefusal, Page, Refusal};
 use serde_json::json;
 use sqlx::{query, query_as, query_scalar};
+use uuid::Uuid;
 use webauthn_rs::prelude::{PasskeyRegistration, RegisterPublicKeyCredential, Webauthn};
 
 use crate::app::{App, Fault};
 use crate::mfa::challenges::{self, Asked, Kind};
 use crate::mfa::step_up;
 use crate::mfa::{self, invalid};
-use crate::pages;
 use crate::sign_in;
 
 /// Most passkeys of one user.
@@ -128,8 +128,8 @@ fn too_many() -> Fault {
 pub async fn list(app: App, call: Call, req: ListPasskeys) -> Outcome<ListPasskeys> {
     relying_party(&app)?;
     let caller = call.user()?;
-    let after = pages::after(req.cursor.as_deref())?;
-    let limit = req.limit.unwrap_or(DEFAULT_LIMIT);
+    let after = page::key(req.cursor.as_deref())?.unwrap_or(Uuid::nil());
+    let limit = page::limit(req.limit);
     let rows = query_as!(
         Passkey,
         r#"SELECT id AS "id: CredentialId", name AS "name!", created_at, last_used_at FROM identity.credentials

@@ -4,10 +4,10 @@ use lectern_core::{Call, Outcome};
 use lectern_subjects::Page;
 use lectern_subjects::id::{AuthSessionId, UserId};
 use lectern_subjects::identity::{AuthSession, ListAuthSessions};
+use lectern_subjects::page::{self, Moment};
 use sqlx::query_as;
 
 use crate::app::{App, Fault};
-use crate::pages::{self, Cursor};
 
 /// Shows the caller their live sessions.
 pub async fn list(app: App, call: Call, req: ListAuthSessions) -> Outcome<ListAuthSessions> {
@@ -22,7 +22,7 @@ pub(crate) async fn page(
     limit: Option<u32>,
     cursor: Option<&str>,
 ) -> Result<Page<AuthSession>, Fault> {
-    let (limit, below) = (pages::limit(limit), Cursor::below(cursor)?);
+    let (limit, below) = (page::limit(limit), page::key(cursor)?.unwrap_or(Moment::LATEST));
     let mut connection = app.connect_patiently(call).await?;
     let rows = query_as!(
         AuthSession,
@@ -40,6 +40,6 @@ pub(crate) async fn page(
     )
     .fetch_all(&mut *connection)
     .await?;
-    let place = |row: &AuthSession| Cursor { at: row.created_at, id: row.sid.0 }.write();
+    let place = |row: &AuthSession| Moment { at: row.created_at, id: row.sid.0 }.to_string();
     Ok(Page::from_rows(rows, limit as usize, place))
 }

@@ -5,11 +5,11 @@ use lectern_core::{Call, Outcome, Tx};
 use lectern_subjects::Page;
 use lectern_subjects::id::UserId;
 use lectern_subjects::identity::{ListLoginHistory, LoginAction, LoginRecord};
+use lectern_subjects::page::{self, Moment};
 use sqlx::query;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::pages::{self, Cursor};
 
 /// Writes down a sign-in or sign-out, and why it failed if it did. `user` is none for a guess at an address that nobody has.
 pub(crate) async fn record(
@@ -47,7 +47,8 @@ struct Row {
 /// Shows the caller their sign-ins and sign-outs.
 pub async fn login_history(app: App, call: Call, req: ListLoginHistory) -> Outcome<ListLoginHistory> {
     let caller = call.user()?;
-    let (limit, below) = (pages::limit(req.limit), Cursor::below(req.cursor.as_deref())?);
+    let (limit, below) =
+        (page::limit(req.limit), page::key(req.cursor.as_deref())?.unwrap_or(Moment::LATEST));
     let mut connection = app.connect_patiently(&call).await?;
     let rows = query!(
         r#"SELECT id, created_at, action AS "action: LoginAction", success, failure_reason, ip, user_agent
@@ -75,7 +76,7 @@ pub async fn login_history(app: App, call: Call, req: ListLoginHistory) -> Outco
             },
         })
         .collect();
-    let place = |row: &Row| Cursor { at: row.record.timestamp, id: row.id }.write();
+    let place = |row: &Row| Moment { at: row.record.timestamp, id: row.id }.to_string();
     let page = Page::from_rows(rows, limit as usize, place);
     let items = page.items.into_iter().map(|row| row.record).collect();
     Ok(Page { items, next_cursor: page.next_cursor })

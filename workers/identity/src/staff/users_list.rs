@@ -6,13 +6,13 @@ use chrono::{DateTime, Utc};
 use lectern_core::{Call, Outcome};
 use lectern_subjects::id::UserId;
 use lectern_subjects::identity::{ListUsers, ListedUser};
+use lectern_subjects::page::{self, Moment};
 use lectern_subjects::{CommonRefusal, Page, Permission, Refusal, Role};
 use serde_json::json;
 use sqlx::{PgPool, query_as, query_scalar};
 
 use crate::account;
 use crate::app::{App, Fault};
-use crate::pages::{self, Cursor};
 use crate::vault::Vault;
 
 /// Accounts that one request reads at most: what a statement does in some tens of milliseconds.
@@ -39,7 +39,7 @@ struct Row {
 struct Filter {
     roles: Vec<String>,
     active: Vec<bool>,
-    below: Cursor,
+    below: Moment,
     fetch: i64,
 }
 
@@ -50,11 +50,11 @@ pub async fn users_list(app: App, call: Call, req: ListUsers) -> Outcome<ListUse
         let details = json!({ "needs_permission": Permission::UserUpdate.name(), "pointer": "/q" });
         return Err(CommonRefusal::Forbidden.because(details).into());
     }
-    let limit = pages::limit(req.limit);
+    let limit = page::limit(req.limit);
     let filter = Filter {
         roles: req.role.map_or(Role::ALL.to_vec(), |role| vec![role]).iter().map(Role::to_string).collect(),
         active: req.active.map_or(vec![true, false], |active| vec![active]),
-        below: Cursor::below(req.cursor.as_deref())?,
+        below: page::key(req.cursor.as_deref())?.unwrap_or(Moment::LATEST),
         fetch: i64::from(limit) + 1,
     };
     let rows = match req.q.as_deref() {
@@ -72,7 +72,7 @@ pub async fn users_list(app: App, call: Call, req: ListUsers) -> Outcome<ListUse
 
 /// Where a list goes on after a row.
 fn place(row: &Row) -> String {
-    Cursor { at: row.created_at, id: row.id.0 }.write()
+    Moment { at: row.created_at, id: row.id.0 }.to_string()
 }
 
 fn finish(app: &App, page: Page<Row>, sees_persons: bool) -> Outcome<ListUsers> {
