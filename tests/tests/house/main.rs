@@ -11,8 +11,6 @@ mod circuits;
 mod contract;
 mod crash;
 mod database_loss;
-#[path = "../../../workers/identity/tests/identity/device.rs"]
-mod device;
 mod differential;
 mod discovery;
 mod documents;
@@ -22,9 +20,6 @@ mod export;
 mod health;
 mod idempotency;
 mod identity_crash;
-#[path = "../../../workers/identity/tests/identity/idp.rs"]
-#[expect(dead_code, reason = "its bad manners are for the tests of identity itself")]
-mod idp;
 mod keys_at_rest;
 mod load;
 mod log_secrets;

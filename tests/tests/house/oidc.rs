@@ -8,8 +8,8 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
-use crate::idp::{CLIENT, Idp, person};
 use crate::shared::{House, until};
+use lectern_workbench::idp::{CLIENT, Idp, person};
 
 /// A browser: it keeps cookies as it is told to, and goes where it is sent.
 struct Browser {

@@ -6,8 +6,8 @@ use lectern_harness::{Actor, Answer};
 use serde_json::{Value, json};
 use totp_rs::Totp;
 
-use crate::device::Device;
 use crate::way::Way;
+use lectern_workbench::device::Device;
 
 /// Asks; secrets and signatures differ from road to road, so only the answer's shape is compared.
 async fn asks(
@@ -50,7 +50,7 @@ pub async fn proves_twice(way: &mut Way<'_>) {
     let again = json!({ "code": codes.text("/codes/0") });
     asks(way, "proved anew", alice, "svc.identity.v1.auth.reauthenticate", again).await;
 
-    let mut device = Device::new();
+    let mut device = Device::empty();
     let asked = asks(way, "a new passkey", alice, "svc.identity.v1.mfa.passkey_start", nothing.clone()).await;
     let credential = device.makes(asked.at("/options")).await;
     let made = json!({ "challenge": asked.text("/challenge"), "name": "Phone", "credential": credential });

@@ -143,7 +143,7 @@ async fn with_second_factors(met: &mut Met) {
     met.refused(&world, &wrong, None, R::MfaInvalid).await;
     let nothing: uuid::Uuid = world.clock().new_id();
     met.refused(&world, &RemovePasskey { id: nothing.into() }, token, R::CredentialNotFound).await;
-    let passkey = world.adds_passkey(&pair, &mut Device::new()).await;
+    let passkey = world.adds_passkey(&pair, &mut Device::empty()).await;
     world.ok(&RemoveTotp {}, token).await;
     world.db.execute("UPDATE identity.users SET password_hash = NULL").await.unwrap();
     met.refused(&world, &RemovePasskey { id: passkey.id }, token, R::LastCredential).await;

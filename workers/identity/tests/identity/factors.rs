@@ -1,11 +1,10 @@
 //! What tests of second factors do: an authenticator app, and an authenticator of passkeys with a counter.
 
 use lectern_subjects::identity::*;
-use serde_json::{Value, json};
 use totp_rs::Totp;
 
-pub use crate::device::Device;
 use crate::world::{PASSWORD, World, login};
+pub use lectern_workbench::device::Device;
 
 /// Both features on.
 pub const ON: &[(&str, &str)] = &[("ENABLE_TWO_FACTOR_AUTH", "true"), ("PASSKEYS_ENABLED", "true")];
@@ -89,29 +88,5 @@ impl World {
         let asked = self.ok(&AskForPasskey {}, None).await;
         let credential = device.signs(&asked.options).await;
         SignInWithPasskey { challenge: asked.challenge, credential, device_token: None }
-    }
-}
-
-impl Device {
-    /// One of those that share their keys with others of their owner's, and so don't count.
-    pub fn without_counter() -> Device {
-        Device { counts: false, ..Device::new() }
-    }
-
-    /// What a thief who copied the key has.
-    pub fn copied(&self) -> Device {
-        Device { store: self.store.clone(), ..*self }
-    }
-
-    /// The same key, asked by another page.
-    pub fn at(self, origin: &'static str) -> Device {
-        Device { origin, ..self }
-    }
-
-    /// A signature without looking who touches it.
-    pub async fn signs_unverified(&mut self, options: &Value) -> Value {
-        let mut options = options.clone();
-        options["publicKey"]["userVerification"] = json!("discouraged");
-        self.signs(&options).await
     }
 }

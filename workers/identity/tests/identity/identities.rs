@@ -6,9 +6,9 @@ use lectern_subjects::identity::*;
 use tokio::task::JoinSet;
 
 use crate::factors::{Device, ON};
-use crate::idp::{Idp, person};
 use crate::oidc::{answer_at, with_provider};
 use crate::world::{PASSWORD, World, login, sid};
+use lectern_workbench::idp::{Idp, person};
 
 impl World {
     /// Begins to link, and brings the provider's answer back.
@@ -95,7 +95,7 @@ async fn i079_user_1108_the_last_way_in_stays_of_identities_and_passkeys_togethe
     let token = Some(pair.access_token.as_str());
     let identity = world.ok(&ListIdentities::default(), token).await.items[0].id;
     assert_eq!(world.refused(&UnlinkIdentity { id: identity }, token).await, "USER_1108");
-    let passkey = world.adds_passkey(&pair, &mut Device::new()).await.id;
+    let passkey = world.adds_passkey(&pair, &mut Device::empty()).await.id;
     let mut crowd = JoinSet::new();
     for first in [true, false] {
         let (world, token) = (world.clone(), pair.access_token.clone());
@@ -157,7 +157,7 @@ async fn i005_a_reset_that_verifies_the_address_removes_what_was_there_to_sign_i
     let pair = world.logs_in("victim@example.org").await;
     idp.now(|manners| manners.person = person("sub-attacker", "attacker@elsewhere.example"));
     world.links(&pair).await.expect("linked");
-    let mut device = Device::new();
+    let mut device = Device::empty();
     world.adds_passkey(&pair, &mut device).await;
     let (there, _) = world.sets_up_app("victim@example.org").await;
     world.ok(&MakeRecoveryCodes {}, Some(&there.access_token)).await;
@@ -177,7 +177,7 @@ async fn i005_a_reset_that_verifies_the_address_removes_what_was_there_to_sign_i
     );
     // of an address that was verified before, a reset takes nothing
     let pair = world.ok(&login("victim@example.org", "Blue-Kettle-42!"), None).await;
-    world.adds_passkey(&pair, &mut Device::new()).await;
+    world.adds_passkey(&pair, &mut Device::empty()).await;
     world.ok(&ForgotPassword { email: "victim@example.org".to_owned() }, None).await;
     let link = world.link_token("victim@example.org", 2).await;
     world.ok(&ResetPassword { token: link, new_password: "Green-Teapot-43!".to_owned() }, None).await;

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::factors::AuthApp;
-use crate::idp::{Idp, Signing, person};
 use crate::world::{PASSWORD, Refusal, World, claims, login};
+use lectern_workbench::idp::{Idp, Signing, person};
 
 /// An identity with a provider.
 pub async fn with_provider(settings: &[(&str, &str)]) -> (World, Idp) {

@@ -3,8 +3,8 @@
 use lectern_subjects::identity::*;
 use serde_json::{Value, json};
 
-use crate::idp::{CLIENT, Idp, Signing, seconds};
 use crate::oidc::{answer_at, with_provider};
+use lectern_workbench::idp::{CLIENT, Idp, Signing, seconds};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i079_i15_an_id_token_that_is_not_what_it_says_signs_nobody_in() {

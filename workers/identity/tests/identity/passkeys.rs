@@ -13,7 +13,7 @@ async fn webauthn_a_passkey_is_registered_signs_in_as_both_factors_and_is_remove
     let world = World::start_with(ON).await;
     let (pair, _) = world.with_app("a@example.org").await;
     let token = Some(pair.access_token.as_str());
-    let mut device = Device::new();
+    let mut device = Device::empty();
     let passkey = world.adds_passkey(&pair, &mut device).await;
     // no code is asked for, though there is an authenticator app
     let signed = world.signed(&mut device).await;
@@ -43,7 +43,7 @@ async fn p1_a_passkey_passes_the_lock_that_wrong_passwords_put_on_an_account() {
     let world = World::start_with(ON).await;
     world.registers("a@example.org").await;
     let pair = world.logs_in("a@example.org").await;
-    let mut device = Device::new();
+    let mut device = Device::empty();
     world.adds_passkey(&pair, &mut device).await;
     for _ in 0..5 {
         world.refused(&login("a@example.org", WRONG), None).await;
@@ -92,7 +92,7 @@ async fn webauthn_a_copied_key_another_page_and_an_unlooked_touch_are_refused() 
     let world = World::start_with(ON).await;
     world.registers("a@example.org").await;
     let pair = world.logs_in("a@example.org").await;
-    let mut device = Device::new();
+    let mut device = Device::empty();
     world.adds_passkey(&pair, &mut device).await;
     let mut copy = device.copied();
     let signed = world.signed(&mut device).await;
@@ -133,7 +133,7 @@ async fn webauthn_a_new_key_answers_its_own_users_challenge_once() {
     let asked = world.ok(&StartPasskey {}, of_a).await;
     assert_eq!(asked.options["publicKey"]["authenticatorSelection"]["residentKey"], "required");
     assert_eq!(asked.options["publicKey"]["authenticatorSelection"]["userVerification"], "required");
-    let credential = Device::new().makes(&asked.options).await;
+    let credential = Device::empty().makes(&asked.options).await;
     let request = AddPasskey { challenge: asked.challenge, name: "Phone".into(), credential };
     assert_eq!(world.refused(&request, of_b).await, "USER_1107");
     world.ok(&request, of_a).await;
@@ -157,7 +157,7 @@ async fn user_1108_of_two_passkeys_removed_at_once_one_stays_where_there_is_no_p
     let pair = world.logs_in("a@example.org").await;
     let mut ids = Vec::new();
     for _ in 0..2 {
-        ids.push(world.adds_passkey(&pair, &mut Device::new()).await.id);
+        ids.push(world.adds_passkey(&pair, &mut Device::empty()).await.id);
     }
     let page = world.ok(&ListPasskeys { limit: Some(1), cursor: None }, Some(&pair.access_token)).await;
     let rest = ListPasskeys { limit: Some(1), cursor: page.next_cursor.clone() };

@@ -148,7 +148,7 @@ async fn i078_who_has_a_second_factor_changes_none_without_showing_one() {
     let before = world.logs_in("a@example.org").await;
     let token = Some(before.access_token.as_str());
     let begun = world.ok(&StartPasskey {}, token).await;
-    let credential = Device::new().makes(&begun.options).await;
+    let credential = Device::empty().makes(&begun.options).await;
     let (there, app) = world.sets_up_app("a@example.org").await;
     let id = world.clock().new_id().into();
     let add = AddPasskey { challenge: begun.challenge, name: "Phone".to_owned(), credential };
@@ -186,7 +186,7 @@ async fn one_proof_at_a_time_and_a_passkey_proves_its_own_user_only() {
     let two = Reauthenticate { code: Some("123456".into()), ..with_password(PASSWORD) };
     assert_eq!(world.refused(&none, token).await, "COMMON_0001");
     assert_eq!(world.refused(&two, token).await, "COMMON_0001");
-    let (mut of_a, mut of_b) = (Device::new(), Device::new());
+    let (mut of_a, mut of_b) = (Device::empty(), Device::empty());
     world.adds_passkey(&a, &mut of_a).await;
     world.adds_passkey(&b, &mut of_b).await;
     let a = world.a_while_later(&a).await;

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use lectern_harness::testing::{Statement, Statements};
 use lectern_subjects::{Effect, identity};
 
-use crate::idp::Idp;
 use crate::world::World;
+use lectern_workbench::idp::Idp;
 use round::Round;
 
 const SMALL: u32 = 10_000;

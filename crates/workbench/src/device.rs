@@ -1,21 +1,21 @@
-//! An authenticator of passkeys in software. The house tests use this file too: nothing here is of one of the two.
+//! An authenticator of passkeys in software.
 
 use passkey::authenticator::{Authenticator, UiHint, UserCheck, UserValidationMethod};
 use passkey::client::{Client, DefaultClientData};
 use passkey::crypto::rust_crypto::RustCryptoBackend;
 use passkey::types::ctap2::{Aaguid, Ctap2Error};
-use serde_json::Value;
+use serde_json::{Value, json};
 use url::Url;
 
 type Store = Option<passkey::types::Passkey>;
 
 /// A device that makes and holds one passkey.
 pub struct Device {
-    pub store: Store,
+    store: Store,
     /// The page that asks.
-    pub origin: &'static str,
+    origin: &'static str,
     /// Whether it counts its signatures.
-    pub counts: bool,
+    counts: bool,
 }
 
 /// Whoever touches it is its owner.
@@ -44,8 +44,31 @@ impl UserValidationMethod for Finger {
 }
 
 impl Device {
-    pub fn new() -> Device {
+    /// One without a key yet, asked by the page of a checkout.
+    pub fn empty() -> Device {
         Device { store: None, origin: "http://localhost:3000", counts: true }
+    }
+
+    /// One of those that share their keys with others of their owner's, and so don't count.
+    pub fn without_counter() -> Device {
+        Device { counts: false, ..Device::empty() }
+    }
+
+    /// What a thief who copied the key has.
+    pub fn copied(&self) -> Device {
+        Device { store: self.store.clone(), ..*self }
+    }
+
+    /// The same key, asked by another page.
+    pub fn at(self, origin: &'static str) -> Device {
+        Device { origin, ..self }
+    }
+
+    /// A signature without looking who touches it.
+    pub async fn signs_unverified(&mut self, options: &Value) -> Value {
+        let mut options = options.clone();
+        options["publicKey"]["userVerification"] = json!("discouraged");
+        self.signs(&options).await
     }
 
     fn authenticator(&self) -> Authenticator<Store, Finger, RustCryptoBackend> {

@@ -31,8 +31,11 @@ pub const REDIRECT: &str = "http://lectern.test/api/v1/auth/oidc/mock/callback";
 /// How a token is signed, rightly or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signing {
+    /// RSA, PKCS #1 v1.5 with SHA-256.
     Rs256,
+    /// ECDSA over P-256.
     Es256,
+    /// Ed25519.
     EdDsa,
     /// No signature at all.
     Unsigned,
@@ -50,6 +53,7 @@ pub enum Signing {
 pub struct Manners {
     /// The claims about the person who signs in there.
     pub person: Value,
+    /// How its tokens are signed.
     pub signing: Signing,
     /// Claims that are put over the right ones; null takes one away.
     pub claims: Value,
@@ -142,6 +146,7 @@ impl Idp {
         Idp { desk, server: tokio::spawn(served).abort_handle() }
     }
 
+    /// Its identifier, where its description is found.
     pub fn issuer(&self) -> &str {
         &self.desk.issuer
     }
