@@ -19,7 +19,6 @@ use sqlx::{PgConnection, query, query_scalar};
 
 use crate::app::{App, Fault};
 use crate::mail::letters::Language;
-use crate::mfa;
 use crate::vault::Vault;
 
 /// An account that is to be made.
@@ -146,11 +145,12 @@ pub(crate) async fn show_full(
     let row = query!(
         r#"SELECT email, name, phone_sealed, role AS "role: Role", roles AS "roles: Vec<Role>", is_active,
                   is_verified, created_at, last_login_at, version, business_type, business_number_sealed, industry,
-                  region, locale, time_zone, updated_at
+                  region, locale, time_zone, updated_at,
+                  ARRAY(SELECT kind FROM identity.factors WHERE user_id = $1 ORDER BY kind DESC) AS "mfa!"
            FROM identity.users WHERE id = $1 AND status <> 'deleted'"#,
         id.0
     )
-    .fetch_optional(&mut *database)
+    .fetch_optional(database)
     .await?;
     let Some(row) = row else { return Ok(None) };
     let open = |column: &str, sealed: Option<&[u8]>| open(vault, column, id, sealed);
@@ -176,7 +176,7 @@ pub(crate) async fn show_full(
         locale: row.locale,
         time_zone: row.time_zone,
         updated_at: row.updated_at,
-        mfa: mfa::kinds(database, id).await?,
+        mfa: row.mfa,
     }))
 }
 

@@ -37,10 +37,7 @@ pub(crate) fn is_on(app: &App) -> Result<(), CommonRefusal> {
 /// What a user can prove who they are with besides a password: of `totp`, `recovery`, `passkey`.
 pub(crate) async fn kinds(db: impl PgExecutor<'_>, user: UserId) -> Result<Vec<String>, sqlx::Error> {
     query_scalar!(
-        "SELECT DISTINCT kind FROM identity.credentials
-         WHERE user_id = $1 AND kind <> 'oidc' AND confirmed_at IS NOT NULL
-           AND (kind <> 'recovery' OR last_used_at IS NULL)
-         ORDER BY kind DESC",
+        r#"SELECT kind AS "kind!" FROM identity.factors WHERE user_id = $1 ORDER BY kind DESC"#,
         user.0
     )
     .fetch_all(db)
