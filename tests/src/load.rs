@@ -125,8 +125,9 @@ pub trait Operation: Send + 'static {
 pub struct HttpConnection {
     stream: TcpStream,
     host: String,
-    /// What [`Operation::once`] sends.
-    request: Vec<u8>,
+    /// What [`Operation::once`] sends, in turn.
+    requests: Vec<Vec<u8>>,
+    turn: usize,
     buffer: Vec<u8>,
 }
 
@@ -139,19 +140,25 @@ impl HttpConnection {
         let host = base.trim_start_matches("http://").to_owned();
         let stream = TcpStream::connect(&host).await.with_context(|| format!("connecting to {host}"))?;
         stream.set_nodelay(true)?;
-        Ok(HttpConnection { stream, host, request: Vec::new(), buffer: Vec::with_capacity(8192) })
+        Ok(HttpConnection { stream, host, requests: Vec::new(), turn: 0, buffer: Vec::with_capacity(8192) })
     }
 
-    /// Connects for GET requests of `path` with a bearer token.
+    /// Connects for GET requests of `path` with a bearer token, with each of these in turn.
     ///
     /// # Errors
     /// When nobody listens.
-    pub async fn get(base: &str, path: &str, token: &str) -> anyhow::Result<HttpConnection> {
+    pub async fn get<'a>(
+        base: &str,
+        path: &str,
+        tokens: impl IntoIterator<Item = &'a str>,
+    ) -> anyhow::Result<HttpConnection> {
         let mut connection = HttpConnection::open(base).await?;
         let host = &connection.host;
-        connection.request =
+        let request = |token| {
             format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {token}\r\n\r\n")
-                .into_bytes();
+                .into_bytes()
+        };
+        connection.requests = tokens.into_iter().map(request).collect();
         Ok(connection)
     }
 
@@ -161,17 +168,18 @@ impl HttpConnection {
     /// When it is not 200.
     pub async fn post(&mut self, path: &str, body: &str) -> anyhow::Result<()> {
         let (host, length) = (&self.host, body.len());
-        self.request = format!(
+        let request = format!(
             "POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
-        )
-        .into_bytes();
+        );
+        self.requests = vec![request.into_bytes()];
         self.once().await
     }
 }
 
 impl Operation for HttpConnection {
     async fn once(&mut self) -> anyhow::Result<()> {
-        self.stream.write_all(&self.request).await?;
+        self.turn = (self.turn + 1) % self.requests.len().max(1);
+        self.stream.write_all(self.requests.get(self.turn).context("nothing to send")?).await?;
         self.buffer.clear();
         loop {
             if self.stream.read_buf(&mut self.buffer).await? == 0 {

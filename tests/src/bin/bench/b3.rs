@@ -14,6 +14,7 @@ use lectern_tests::load::{Figures, HttpConnection, Operation, closed_loop, paced
 use lectern_tests::machine;
 use serde_json::json;
 
+use crate::people::{self, LOGIN};
 use crate::rows::Row;
 
 /// How identity hashes unless it is told otherwise: memory in KiB, passes, lanes.
@@ -24,7 +25,6 @@ const ACCOUNTS: usize = 5_000;
 const AT_ONCE: usize = 16;
 /// Other requests a second meanwhile, half of them for the own profile and half for the list of courses.
 const OTHERS: f64 = 100.0;
-const LOGIN: &str = "/api/v1/auth/login";
 
 /// CPU seconds used so far.
 struct Used {
@@ -39,7 +39,10 @@ pub async fn b3(stack: &mut Stack, length: Duration) -> anyhow::Result<Vec<Row>>
     let base = stack.http_url();
     let first = stack.learner("b3").await;
     let token = first.access_token().context("no token")?;
-    make_accounts(stack, &first.email).await?;
+    let hash = people::copy(stack, &first.email, ACCOUNTS).await?;
+    let (memory, passes, lanes) = ARGON2;
+    let parameters = format!("$argon2id$v=19$m={memory},t={passes},p={lanes}$");
+    ensure!(hash.starts_with(&parameters), "identity hashes otherwise: {hash}");
 
     eprintln!("B3: one argon2id comparison of {ARGON2:?} on every core");
     let password = first.password.clone();
@@ -101,29 +104,6 @@ fn others_row(name: &'static str, figures: Figures) -> Row {
     Row { name, figures: Some(figures), note, ..Row::default() }
 }
 
-/// Copies one account: all have its password and so its hash, whose cost is the same for any of them.
-async fn make_accounts(stack: &Stack, email: &str) -> anyhow::Result<()> {
-    let pool = stack.database().pool("identity", 1).await?;
-    let hash: String = sqlx::query_scalar("SELECT password_hash FROM identity.users WHERE email_norm = $1")
-        .bind(email)
-        .fetch_one(&pool)
-        .await?;
-    let (memory, passes, lanes) = ARGON2;
-    let parameters = format!("$argon2id$v=19$m={memory},t={passes},p={lanes}$");
-    ensure!(hash.starts_with(&parameters), "identity hashes otherwise: {hash}");
-    sqlx::query(
-        "INSERT INTO identity.users (id, email, email_norm, password_hash, name, is_verified, created_at, updated_at)
-         SELECT gen_random_uuid(), n || '@many.example.org', n || '@many.example.org', $1, 'Somebody', true, now(), now()
-         FROM generate_series(0, $2 - 1) AS n",
-    )
-    .bind(hash)
-    .bind(i32::try_from(ACCOUNTS)?)
-    .execute(&pool)
-    .await?;
-    sqlx::query("ANALYZE identity.users").execute(&pool).await?;
-    Ok(())
-}
-
 /// CPU seconds of one right password, every core comparing one.
 fn cpu_per_hash(password: &str, length: Duration) -> anyhow::Result<f64> {
     let (memory, passes, lanes) = ARGON2;
@@ -154,7 +134,7 @@ async fn others(base: &str, token: &str) -> anyhow::Result<Vec<HttpConnection>> 
     let mut connections = Vec::new();
     for index in 0..8 {
         let path = if index % 2 == 0 { "/api/v1/users/me" } else { "/api/v1/courses" };
-        connections.push(HttpConnection::get(base, path, token).await?);
+        connections.push(HttpConnection::get(base, path, [token]).await?);
     }
     Ok(connections)
 }
@@ -168,7 +148,7 @@ struct SignIn {
 impl Operation for SignIn {
     async fn once(&mut self) -> anyhow::Result<()> {
         let number = self.next.fetch_add(1, Ordering::Relaxed) % ACCOUNTS;
-        let body = json!({ "email": format!("{number}@many.example.org"), "password": self.password });
+        let body = json!({ "email": people::email(number), "password": self.password });
         self.connection.post(LOGIN, &body.to_string()).await
     }
 }

@@ -3,6 +3,7 @@
 
 mod b1;
 mod b3;
+mod people;
 mod rows;
 
 use std::path::PathBuf;
@@ -57,7 +58,7 @@ async fn main() -> anyhow::Result<()> {
     let mut rows = Vec::new();
     if wanted("b1") || wanted("b11") {
         // B11 asks for the memory under B1's load
-        let measured = b1::b1(&stack, pid, length, wanted("b1")).await?;
+        let measured = b1::b1(&mut stack, pid, length, wanted("b1")).await?;
         rows.extend(measured.into_iter().filter(|_| wanted("b1")));
     }
     if wanted("b11") {
