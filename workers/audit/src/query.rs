@@ -1,5 +1,7 @@
 //! `entries.query`: the record, newest first.
 
+use std::num::NonZero;
+
 use lectern_core::{Call, Outcome};
 use lectern_subjects::Page;
 use lectern_subjects::audit::{AuditEntry, QueryEntries, RecordedEntry};
@@ -18,7 +20,10 @@ struct Row {
 /// One page; the cursor is the number of the last entry shown.
 pub(crate) async fn search(app: App, call: Call, req: QueryEntries) -> Outcome<QueryEntries> {
     let limit = page::limit(req.limit);
-    let below: i64 = page::key(req.cursor.as_deref())?.unwrap_or(i64::MAX);
+    let below = match page::key::<NonZero<u64>>(req.cursor.as_deref())? {
+        None => i64::MAX,
+        Some(seq) => i64::try_from(seq.get()).map_err(|_| page::not_a_cursor())?,
+    };
     let mut tx = app.begin(&call).await?;
     // which index serves depends on which filters are there
     query!("SELECT set_config('plan_cache_mode', 'force_custom_plan', true) AS mode")

@@ -43,12 +43,14 @@ fn sheet() -> Vec<Row> {
     rows.collect()
 }
 
-/// Every table with its columns, as a migrated database has them; core's under `*`.
+/// Every table with its columns, as a migrated database has them; core's under `*`. A view holds nothing of its own.
 async fn catalogue(stack: &Stack) -> BTreeMap<String, BTreeSet<String>> {
     let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for role in roles::ROLES.iter().filter(|role| role.migrations.is_some()) {
         let asked = format!(
-            "SELECT string_agg(table_name || ' ' || column_name, ',') FROM information_schema.columns WHERE table_schema = '{}'",
+            "SELECT string_agg(table_name || ' ' || column_name, ',')
+             FROM information_schema.columns NATURAL JOIN information_schema.tables
+             WHERE table_schema = '{}' AND table_type = 'BASE TABLE'",
             role.name
         );
         let columns = stack.database().value(&asked).await.expect("asked").expect("columns");
