@@ -40,20 +40,21 @@ pub struct UserVersion {
     pub uv: i64,
 }
 
+/// Sees to it that the bucket says that a session has ended.
+///
+/// # Errors
+/// [`Error::Broker`] when the bucket did not take it.
+pub async fn put_session(bucket: &Store, sid: AuthSessionId) -> Result<(), Error> {
+    let put = bucket.put(session_key(sid), "{}".into()).await;
+    put.map(drop).map_err(|error| Error::Broker(error.to_string()))
+}
+
 /// Sees to it that the bucket has this claims version of a user, or a newer one. Of two changes at the same moment,
 /// whichever is put last, the newer one stays: each is put over the very entry that was looked at, or not at all.
 ///
 /// # Errors
 /// [`Error::Broker`] when the bucket did not take it, or the entry changed again and again.
-pub async fn put_version(bus: &Bus, user: UserId, uv: i64) -> Result<(), Error> {
-    put_version_in(&bus.bucket(BUCKET).await?, user, uv).await
-}
-
-/// The same in a bucket that is open: for many at once.
-///
-/// # Errors
-/// As [`put_version`].
-pub async fn put_version_in(bucket: &Store, user: UserId, uv: i64) -> Result<(), Error> {
+pub async fn put_version(bucket: &Store, user: UserId, uv: i64) -> Result<(), Error> {
     let broker = |error: &dyn std::fmt::Display| Error::Broker(error.to_string());
     let key = user_key(user);
     let version = serde_json::to_vec(&UserVersion { uv }).map_err(|e| broker(&e))?;

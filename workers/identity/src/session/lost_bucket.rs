@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures_util::future::try_join_all;
-use lectern_core::revocation::{BUCKET, put_version_in, session_key};
+use lectern_core::revocation::{BUCKET, put_session, put_version};
 use lectern_subjects::id::{AuthSessionId, UserId};
 use sqlx::{query, query_scalar};
 
@@ -58,10 +58,10 @@ pub async fn mend(app: App) -> anyhow::Result<()> {
     let bucket = app.bus().bucket(BUCKET).await?;
     // a session that ended gives more away than a role that changed
     for some in ended.chunks(AT_ONCE) {
-        try_join_all(some.iter().map(|sid| bucket.put(session_key(*sid), "{}".into()))).await?;
+        try_join_all(some.iter().map(|sid| put_session(&bucket, *sid))).await?;
     }
     for some in changed.chunks(AT_ONCE) {
-        try_join_all(some.iter().map(|row| put_version_in(&bucket, row.id, row.uv))).await?;
+        try_join_all(some.iter().map(|row| put_version(&bucket, row.id, row.uv))).await?;
     }
     if !ended.is_empty() || !changed.is_empty() {
         tracing::warn!(

@@ -1,8 +1,8 @@
 //! Tells every role which sessions are ended and whose claims have changed, through the bucket `revoked`
 //! (`spec/protocols.md` P3, P4).
 
-use lectern_core::Tx;
-use lectern_core::revocation::{BUCKET, put_version, session_key};
+use lectern_core::revocation::{BUCKET, put_session, put_version};
+use lectern_core::{Error, Tx};
 use lectern_subjects::id::{AuthSessionId, UserId};
 use lectern_subjects::{CommonRefusal, Refusal};
 use sqlx::{query, query_scalar};
@@ -20,11 +20,9 @@ pub(crate) async fn tell_sessions(app: &App, sids: &[AuthSessionId]) -> Result<(
     if sids.is_empty() {
         return Ok(());
     }
-    for sid in sids {
-        if let Err(error) = put(app, *sid).await {
-            tracing::warn!(%sid, error = format!("{error:#}"), "a revocation is not told yet; it will be");
-            return Err(CommonRefusal::Unavailable.retry_after(1).into());
-        }
+    if let Err(error) = put_sessions(app, sids).await {
+        tracing::warn!(?sids, %error, "revocations are not told yet; they will be");
+        return Err(CommonRefusal::Unavailable.retry_after(1).into());
     }
     let told: Vec<uuid::Uuid> = sids.iter().map(|sid| sid.0).collect();
     let forgotten = query!(
@@ -67,7 +65,8 @@ pub(crate) async fn change_claims(tx: &mut Tx, user: UserId) -> Result<(), Fault
 /// # Errors
 /// COMMON_0010 when the bucket did not take it: the sweep will tell it again.
 async fn tell_claims(app: &App, user: UserId, uv: i64) -> Result<(), Fault> {
-    if let Err(error) = put_version(app.bus(), user, uv).await {
+    let told = async { put_version(&app.bus().bucket(BUCKET).await?, user, uv).await };
+    if let Err(error) = told.await {
         tracing::warn!(%user, %error, "changed claims are not told yet; they will be");
         return Err(CommonRefusal::Unavailable.retry_after(1).into());
     }
@@ -116,8 +115,12 @@ async fn tell_pending_claims(app: &App) -> anyhow::Result<()> {
     )
     .fetch_all(app.pool())
     .await?;
+    if due.is_empty() {
+        return Ok(());
+    }
+    let bucket = app.bus().bucket(BUCKET).await?;
     for row in due {
-        put_version(app.bus(), row.user, row.uv).await?;
+        put_version(&bucket, row.user, row.uv).await?;
         forget_claims(app, row.user, row.uv).await?;
     }
     Ok(())
@@ -140,9 +143,10 @@ pub async fn tell_pending(app: App) -> anyhow::Result<()> {
         )
         .fetch_all(app.pool())
         .await?;
-        for sid in &due {
-            put(&app, *sid).await?;
+        if due.is_empty() {
+            return Ok(());
         }
+        put_sessions(&app, &due).await?;
         let told: Vec<uuid::Uuid> = due.iter().map(|sid| sid.0).collect();
         query!(
             "DELETE FROM identity.pending_revocations
@@ -166,8 +170,10 @@ pub async fn tell_pending(app: App) -> anyhow::Result<()> {
     }
 }
 
-async fn put(app: &App, sid: AuthSessionId) -> anyhow::Result<()> {
+async fn put_sessions(app: &App, sids: &[AuthSessionId]) -> Result<(), Error> {
     let bucket = app.bus().bucket(BUCKET).await?;
-    bucket.put(session_key(sid), "{}".into()).await?;
+    for sid in sids {
+        put_session(&bucket, *sid).await?;
+    }
     Ok(())
 }

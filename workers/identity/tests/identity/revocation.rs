@@ -118,23 +118,24 @@ async fn p4_a_version_that_is_told_late_is_never_put_over_a_newer_one() {
     }
     assert_eq!(told_version(&world, user).await, 7);
     // a newer one is
-    put_version(&world.bus, user, 8).await.unwrap();
+    put_version(&bucket, user, 8).await.unwrap();
     assert_eq!(told_version(&world, user).await, 8);
     // and one where the entry was deleted, or has lapsed
     bucket.delete(user_key(user)).await.unwrap();
-    put_version(&world.bus, user, 5).await.unwrap();
+    put_version(&bucket, user, 5).await.unwrap();
     assert_eq!(told_version(&world, user).await, 5);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_of_versions_put_at_once_the_newest_stays_whatever_their_order() {
     let world = World::start().await;
+    let bucket = world.bus.bucket(BUCKET).await.unwrap();
     for _ in 0..20 {
         let user: UserId = world.clock().new_id().into();
         let mut crowd = tokio::task::JoinSet::new();
         for uv in [3, 8, 1, 6, 5, 2, 7, 4] {
-            let bus = world.bus.clone();
-            crowd.spawn(async move { put_version(&bus, user, uv).await });
+            let bucket = bucket.clone();
+            crowd.spawn(async move { put_version(&bucket, user, uv).await });
         }
         for put in crowd.join_all().await {
             put.unwrap();
