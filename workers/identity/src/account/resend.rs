@@ -26,7 +26,7 @@ pub async fn resend(app: App, call: Call, req: ResendVerification) -> Outcome<Re
         && let Some(user) = waiting
         && !verification::send(&mut tx, &app, user.id, &user.email).await?
     {
-        tracing::warn!(user = %user.id, "no further verification code this hour");
+        tracing::warn!(user_id = %user.id, "no further verification code this hour");
     }
     let message = "If this address waits to be verified, a new code is on its way".to_owned();
     Ok(tx.commit(Message { message }).await?)

@@ -30,6 +30,6 @@ pub async fn begin(app: App, call: Call, _req: BeginExport) -> Outcome<BeginExpo
     let language = account::language(&mut tx, user).await?;
     mail::queue(&mut tx, &app, user, &Letter::exported(&email, language, begun_at)).await?;
     let services = SERVICES.iter().map(|service| service.name.to_owned()).collect();
-    tracing::info!(%user, export = %id, "an export was begun");
+    tracing::info!(user_id = %user, export = %id, "an export was begun");
     Ok(tx.commit(Export { id, user_id: user, begun_at, services }).await?)
 }

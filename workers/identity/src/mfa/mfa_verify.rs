@@ -56,7 +56,7 @@ async fn wrong(app: &App, call: &Call, place: Place, user: UserId, email: &str) 
     tx.commit_followed().await?;
     failed("invalid_code", Some(user));
     if locked {
-        tracing::warn!(%user, "a second factor is locked: too many wrong codes");
+        tracing::warn!(user_id = %user, "a second factor is locked: too many wrong codes");
     }
     Ok(IdentityRefusal::MfaInvalid.into())
 }

@@ -86,14 +86,14 @@ pub(crate) async fn prove(app: &App, call: &Call, req: SignInWithPasskey) -> Res
         Ok(result) if result.user_verified() => result,
         Ok(_) => return Err(not_proved()),
         Err(WebauthnError::CredentialPossibleCompromise) => {
-            tracing::warn!(%user, passkey = %stored.id, "a passkey's counter went back: there may be a copy of it");
+            tracing::warn!(user_id = %user, passkey = %stored.id, "a passkey's counter went back: there may be a copy of it");
             mfa::count("passkey", "cloned");
             suspicion::raise(&mut tx, app, &call.client, Activity::CopiedPasskey, account.id).await?;
             tx.commit_followed().await?;
             return Err(IdentityRefusal::MfaInvalid.into());
         }
         Err(error) => {
-            tracing::info!(%user, passkey = %stored.id, %error, "a passkey was not accepted");
+            tracing::info!(user_id = %user, passkey = %stored.id, %error, "a passkey was not accepted");
             return Err(not_proved());
         }
     };

@@ -79,7 +79,7 @@ pub async fn add(app: App, call: Call, req: AddPasskey) -> Outcome<AddPasskey> {
     let asked = asked.filter(|asked| asked.user == Some(caller.user)).ok_or(IdentityRefusal::CodeExpired)?;
     let state: PasskeyRegistration = serde_json::from_slice(&asked.state)?;
     let made = relying_party.finish_passkey_registration(&response, &state).map_err(|error| {
-        tracing::info!(user = %caller.user, %error, "a passkey was not accepted");
+        tracing::info!(user_id = %caller.user, %error, "a passkey was not accepted");
         invalid("/credential", "not accepted: it does not answer the challenge, or did not verify its user")
     })?;
     // the user's row is locked, so two that are added at once are both counted
@@ -114,7 +114,7 @@ pub async fn add(app: App, call: Call, req: AddPasskey) -> Outcome<AddPasskey> {
     mfa::changed(&mut tx, &app, caller.user, &account.email, "passkey", "added").await?;
     let name = req.name.trim().to_owned();
     let passkey = tx.commit(Passkey { id, name, created_at: now, last_used_at: None }).await?;
-    tracing::info!(user = %caller.user, passkey = %id, "a passkey is registered");
+    tracing::info!(user_id = %caller.user, passkey = %id, "a passkey is registered");
     Ok(passkey)
 }
 

@@ -120,7 +120,7 @@ async fn wrong(
     let mut tx = app.begin_patiently(call).await?;
     if place.failed(app, &mut tx).await? {
         metrics::counter!("user_account_lockouts_total").increment(1);
-        tracing::warn!(user = %caller.user, method, "locked: too many wrong proofs");
+        tracing::warn!(user_id = %caller.user, method, "locked: too many wrong proofs");
     }
     // of who was erased meanwhile nothing is written
     if sign_in::account(&mut tx, caller.user).await?.is_some() {
@@ -156,7 +156,7 @@ async fn renew(
     let pair = refresh::renew(&mut tx, app, call, sid).await?;
     tx.audit("session.reauthenticated", Some(caller.user), json!({ "sid": sid, "amr": amr })).await?;
     let pair = tx.commit(pair).await?;
-    tracing::info!(user = %caller.user, %sid, "proved who they are again");
+    tracing::info!(user_id = %caller.user, %sid, "proved who they are again");
     Ok(pair)
 }
 

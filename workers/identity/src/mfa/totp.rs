@@ -99,7 +99,7 @@ pub async fn confirm(app: App, call: Call, req: ConfirmTotp) -> Outcome<ConfirmT
     mfa::changed(&mut tx, &app, caller.user, &account.email, "totp", action).await?;
     let message = "The authenticator app is asked for at sign-in from now on".to_owned();
     let message = tx.commit(Message { message }).await?;
-    tracing::info!(user = %caller.user, action, "an authenticator app is in use");
+    tracing::info!(user_id = %caller.user, action, "an authenticator app is in use");
     Ok(message)
 }
 

@@ -93,7 +93,7 @@ async fn wrong(app: &App, call: &Call, place: Place, caller: &Caller) -> Result<
     tx.commit_followed().await?;
     if locked {
         metrics::counter!("user_account_lockouts_total").increment(1);
-        tracing::warn!(user = %caller.user, "no further try: too many wrong passwords at a change");
+        tracing::warn!(user_id = %caller.user, "no further try: too many wrong passwords at a change");
     }
     Ok(IdentityRefusal::InvalidCredentials.into())
 }

@@ -86,7 +86,7 @@ async fn keep_one(app: &App) -> Result<bool, Fault> {
                 && let Sent::NotBefore(_) =
                     reset_links::send(&mut tx, app, &owner, Occasion::Forgotten).await?
             {
-                tracing::warn!(user = %owner.id, "no further password link this hour");
+                tracing::warn!(user_id = %owner.id, "no further password link this hour");
             }
         }
         // nobody can read it any more: they will ask again

@@ -34,7 +34,7 @@ pub async fn refresh(app: App, call: Call, req: Refresh) -> Outcome<Refresh> {
         Exchanged::Rotated(pair) | Exchanged::Grace(pair) => Ok(pair),
         Exchanged::Refused(refusal) => Err(refusal.into()),
         Exchanged::Reused(user, sid) => {
-            tracing::warn!(%user, %sid, "a consumed refresh token came again; its session is ended");
+            tracing::warn!(user_id = %user, %sid, "a consumed refresh token came again; its session is ended");
             revocation::tell(&app, user).await?;
             Err(IdentityRefusal::RefreshTokenReused.into())
         }

@@ -67,7 +67,7 @@ pub(crate) async fn change_claims(tx: &mut Tx, user: UserId) -> Result<(), Fault
 async fn tell_claims(app: &App, user: UserId, uv: i64) -> Result<(), Fault> {
     let told = async { put_version(&app.bus().bucket(BUCKET).await?, user, uv).await };
     if let Err(error) = told.await {
-        tracing::warn!(%user, %error, "changed claims are not told yet; they will be");
+        tracing::warn!(user_id = %user, %error, "changed claims are not told yet; they will be");
         return Err(CommonRefusal::Unavailable.retry_after(1).into());
     }
     forget_claims(app, user, uv).await.map_err(Fault::broken)

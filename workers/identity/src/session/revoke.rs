@@ -24,7 +24,7 @@ pub async fn revoke(app: App, call: Call, req: RevokeAuthSession) -> Outcome<Rev
     end(&mut tx, caller, &[req.sid]).await?;
     let message = tx.commit(Message { message: "Session ended".to_owned() }).await?;
     revocation::tell(&app, caller).await?;
-    tracing::info!(user = %caller, sid = %req.sid, "a session was ended by its user");
+    tracing::info!(user_id = %caller, sid = %req.sid, "a session was ended by its user");
     Ok(message)
 }
 
@@ -43,7 +43,7 @@ pub async fn revoke_others(
     let ended = end(&mut tx, caller.user, &others).await?;
     let message = tx.commit(Message { message: format!("Other sessions ended: {}", ended.len()) }).await?;
     revocation::tell(&app, caller.user).await?;
-    tracing::info!(user = %caller.user, sessions = ended.len(), "other sessions were ended by their user");
+    tracing::info!(user_id = %caller.user, sessions = ended.len(), "other sessions were ended by their user");
     Ok(message)
 }
 

@@ -33,6 +33,6 @@ pub async fn revoke_by_link(app: App, call: Call, req: RevokeByLink) -> Outcome<
     }
     let message = tx.commit(Message { message: "The session is ended".to_owned() }).await?;
     revocation::tell(&app, user).await?;
-    tracing::info!(%user, %sid, "a session was ended by the link of a letter");
+    tracing::info!(user_id = %user, %sid, "a session was ended by the link of a letter");
     Ok(message)
 }

@@ -140,7 +140,7 @@ pub(crate) async fn open(
     tracing::info!(event = "user_login_success", user_id = %user, %sid, by = proved.by, "signed in");
     // the new session stands whether or not the bucket takes the end of the old one now: the sweep tells it again
     if revocation::tell_sessions(app, &ended).await.is_err() {
-        tracing::warn!(%user, "an evicted session's tokens live until its revocation is told");
+        tracing::warn!(user_id = %user, "an evicted session's tokens live until its revocation is told");
     }
     Ok(pair)
 }

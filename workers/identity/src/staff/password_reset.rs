@@ -36,6 +36,6 @@ pub async fn password_reset(app: App, call: Call, req: SendPasswordReset) -> Out
     }
     let message = tx.commit(Message { message: message.to_owned() }).await?;
     metrics::counter!("user_password_reset_total", "status" => "requested").increment(1);
-    tracing::info!(user = %id, ?occasion, "a link that sets a password is on its way");
+    tracing::info!(about = %id, ?occasion, "a link that sets a password is on its way");
     Ok(message)
 }

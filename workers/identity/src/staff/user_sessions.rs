@@ -30,6 +30,6 @@ pub async fn revoke(app: App, call: Call, req: RevokeUserSessions) -> Outcome<Re
     }
     let message = tx.commit(Message { message: format!("Sessions ended: {}", ended.len()) }).await?;
     revocation::tell(&app, id).await?;
-    tracing::info!(user = %id, sessions = ended.len(), "sessions were ended by staff");
+    tracing::info!(about = %id, sessions = ended.len(), "sessions were ended by staff");
     Ok(message)
 }

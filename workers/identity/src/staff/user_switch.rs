@@ -37,7 +37,7 @@ pub async fn disable(app: App, call: Call, req: DisableUser) -> Outcome<DisableU
     let user = account::shown(&mut tx, &app, id).await?;
     let user = tx.commit(user).await?;
     revocation::tell(&app, id).await?;
-    tracing::info!(user = %id, "the account is switched off");
+    tracing::info!(about = %id, "the account is switched off");
     Ok(user)
 }
 
