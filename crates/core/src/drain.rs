@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::Message;
+use async_nats::jetstream::consumer::pull::MessagesError;
 use chrono::{DateTime, Utc};
 use futures_util::{FutureExt, StreamExt};
 use tokio::time::MissedTickBehavior;
@@ -19,6 +20,8 @@ use crate::{faults, telemetry};
 
 /// Deliveries of a message (architecture §13).
 const ATTEMPTS: i64 = 6;
+/// Deliveries of one that is handled alone because those before ended without a word.
+const SILENT_ATTEMPTS: i64 = 2 * ATTEMPTS;
 /// A batch begins at least this long after the one before: under load messages gather, the first one after a pause is
 /// handled at once.
 const PACE: Duration = Duration::from_millis(100);
@@ -61,15 +64,23 @@ pub(crate) async fn run<A: Clone + Send + Sync + 'static>(
             };
             let Some(chunk) = chunk else { break None };
             let (mut messages, mut error) = (Vec::with_capacity(chunk.len()), None);
-            for message in chunk {
-                match message {
-                    Ok(message) => messages.push(Arc::new(message)),
-                    Err(fault) => error = Some(fault),
+            take(chunk, &mut messages, &mut error);
+            let mut at_once = batch;
+            if messages.iter().any(|message| deliveries(message) > ATTEMPTS) {
+                // tries of some ended without a word: processes died of one of them, and nobody knows of which. Each alone,
+                // and every other time from the other end, so that those behind it are done, too
+                tokio::time::sleep(PACE).await;
+                while let Some(Some(more)) = chunks.next().now_or_never() {
+                    take(more, &mut messages, &mut error);
                 }
+                if messages.first().is_some_and(|message| deliveries(message) % 2 == 0) {
+                    messages.reverse();
+                }
+                at_once = 1;
             }
-            if !messages.is_empty() {
-                let ends = handle(&app, &source, of, &messages, open.progress).await;
-                for (message, end) in messages.iter().zip(ends) {
+            for some in messages.chunks(at_once) {
+                let ends = handle(&app, &source, of, some, open.progress).await;
+                for (message, end) in some.iter().zip(ends) {
                     source.settle(message, open.last_delivery, end).await;
                 }
             }
@@ -84,6 +95,23 @@ pub(crate) async fn run<A: Clone + Send + Sync + 'static>(
     }
 }
 
+fn take(
+    chunk: Vec<Result<Message, MessagesError>>,
+    messages: &mut Vec<Arc<Message>>,
+    error: &mut Option<MessagesError>,
+) {
+    for message in chunk {
+        match message {
+            Ok(message) => messages.push(Arc::new(message)),
+            Err(fault) => *error = Some(fault),
+        }
+    }
+}
+
+fn deliveries(message: &Message) -> i64 {
+    message.info().map_or(1, |info| info.delivered)
+}
+
 /// Hands a batch to the handler, with signs of life while it works.
 async fn handle<A: Clone + Send + Sync + 'static>(
     app: &A,
@@ -92,6 +120,14 @@ async fn handle<A: Clone + Send + Sync + 'static>(
     messages: &[Arc<Message>],
     progress: Duration,
 ) -> Vec<End> {
+    if let [one] = messages
+        && deliveries(one) > SILENT_ATTEMPTS
+    {
+        let times = deliveries(one);
+        return vec![End::Never(format!(
+            "given up at delivery {times}: those before ended without a result"
+        ))];
+    }
     let batch: Vec<Drained> = messages.iter().map(|message| drained(message)).collect();
     let headers = messages.first().and_then(|message| message.headers.as_ref());
     let span = telemetry::consumer_span(of.drain.consumer, headers);

@@ -48,7 +48,7 @@ impl World {
     pub async fn make_consumers(&self, table: &Table) {
         if !table.follows.is_empty() {
             let filters: Vec<String> = table.follows.iter().map(|fact| subject::every(fact)).collect();
-            self.make_consumer("EVENTS", table.service, json!({ "filter_subjects": filters }), 6).await;
+            self.make_consumer("EVENTS", table.service, json!({ "filter_subjects": filters }), -1).await;
         }
         if !table.timers.is_empty() {
             self.make_stream("TIMERS", table.service).await;
@@ -57,11 +57,11 @@ impl World {
         }
         for drain in &table.drains {
             let filter = json!({ "filter_subject": drain.filter });
-            self.make_consumer(drain.stream, drain.consumer, filter, 6).await;
+            self.make_consumer(drain.stream, drain.consumer, filter, -1).await;
         }
     }
 
-    async fn make_consumer(&self, stream: &str, name: &str, mut config: Value, deliveries: u32) {
+    async fn make_consumer(&self, stream: &str, name: &str, mut config: Value, deliveries: i32) {
         config["durable_name"] = json!(name);
         config["ack_policy"] = json!("explicit");
         config["ack_wait"] = json!(self.ack_wait.as_nanos() as u64);

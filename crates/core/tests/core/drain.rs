@@ -9,6 +9,8 @@ use async_nats::HeaderMap;
 use lectern_core::service::Drain;
 use lectern_core::{App, Drained, Service, Verdict, dead, faults};
 
+use tokio::sync::Notify;
+
 use crate::world::{World, eventually, no_faults, with_faults};
 
 const FOLD: Drain = Drain { stream: "PLAYBACK", consumer: "fold", filter: "play.>", batch: 50 };
@@ -16,7 +18,7 @@ const FOLD: Drain = Drain { stream: "PLAYBACK", consumer: "fold", filter: "play.
 async fn world() -> (World, App) {
     let world = World::new(&["playback"]).await;
     world.stream("PLAYBACK", &["play.>"], Duration::from_secs(120)).await;
-    world.consumer("PLAYBACK", "fold", "play.>", 6).await;
+    world.consumer("PLAYBACK", "fold", "play.>", -1).await;
     world
         .db
         .execute("CREATE TABLE playback.beats (body text PRIMARY KEY, seen int NOT NULL)")
@@ -138,5 +140,49 @@ async fn rel_b6_a_batch_that_was_not_acknowledged_comes_again() {
     let running = world.run(&app, service).await;
     world.until("SELECT seen FROM playback.beats", 2).await;
     eventually("it is settled", || async { world.open_ends("PLAYBACK", "fold").await == 0 }).await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rel_g2_of_a_batch_that_kills_only_the_one_that_does_is_buried() {
+    let _faults = no_faults().await;
+    let (world, app) = world().await;
+    let deadly = Arc::new(Notify::new());
+    let service = || {
+        let deadly = deadly.clone();
+        Service::new("playback").drain(FOLD, move |app: App, batch: Vec<Drained>| {
+            let deadly = deadly.clone();
+            async move {
+                for message in &batch {
+                    if text(message) == "deadly" {
+                        deadly.notify_one();
+                        std::future::pending::<()>().await;
+                    }
+                    keep(&app, &text(message)).await?;
+                }
+                Ok(batch.iter().map(|_| Verdict::Done).collect())
+            }
+        })
+    };
+    for (number, body) in ["before", "deadly", "behind"].into_iter().enumerate() {
+        publish(&app, number, body).await;
+    }
+    world.deliver("PLAYBACK", "fold", 3, 6).await;
+    // two processes die of it; the first has done what stands before it, the second what stands behind
+    for left in [2, 1] {
+        let running = world.run(&app, service()).await;
+        deadly.notified().await;
+        running.kill().await;
+        eventually("what it did is settled", || async { world.open_ends("PLAYBACK", "fold").await == left })
+            .await;
+    }
+    world.deliver("PLAYBACK", "fold", 1, 4).await;
+    let running = world.run(&app, service()).await;
+    eventually("all are settled", || async { world.open_ends("PLAYBACK", "fold").await == 0 }).await;
+    assert_eq!(world.messages("DEAD").await, 1);
+    assert_eq!(
+        world.value("SELECT count(*) FROM playback.beats WHERE body IN ('before', 'behind')").await,
+        2
+    );
     running.stop().await;
 }

@@ -44,7 +44,7 @@ pub fn follower(service: &'static str) -> Service<App> {
 async fn world() -> World {
     let world = World::new(&["courses", "enrollment"]).await;
     world.db.execute(EFFECTS).await.expect("a table for effects");
-    world.consumer("EVENTS", "enrollment", "evt.courses.>", 6).await;
+    world.consumer("EVENTS", "enrollment", "evt.courses.>", -1).await;
     world
 }
 
@@ -113,7 +113,7 @@ async fn two_processes_of_a_follower_share_the_work_and_double_nothing() {
 async fn a_fact_carries_what_led_to_it() {
     let _faults = no_faults().await;
     let world = world().await;
-    world.consumer("EVENTS", "courses", "evt.courses.v1.session.added.*", 6).await;
+    world.consumer("EVENTS", "courses", "evt.courses.v1.session.added.*", -1).await;
     let (app, other) = (world.app("courses").await, world.app("enrollment").await);
     // courses follows one fact and announces another one because of it
     let service =
@@ -175,7 +175,7 @@ async fn a_consumer_that_is_deleted_and_made_again_is_opened_again() {
     world.until("SELECT count(*) FROM enrollment.effects", 1).await;
     world.jetstream().await.delete_consumer_from_stream("enrollment", "EVENTS").await.expect("deleted");
     announce(&app, course(2), "while it is gone", 1).await;
-    world.consumer("EVENTS", "enrollment", "evt.courses.>", 6).await;
+    world.consumer("EVENTS", "enrollment", "evt.courses.>", -1).await;
     world.until("SELECT count(*) FROM enrollment.effects", 2).await;
     world.nats.kill9();
     announce(&app, course(3), "while the broker is gone", 1).await;

@@ -4,24 +4,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use async_nats::jetstream::AckKind;
-use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::message::StreamMessage;
-use futures_util::StreamExt;
 use lectern_core::{App, Service, Tx, Unhandled, dead};
 use lectern_harness::servers::Proxy;
 use lectern_subjects::Envelope;
 use lectern_subjects::courses::CoursePublished;
 
 use crate::follow::{EFFECTS, follower, write_down};
-use crate::world::{PATIENCE, World, announce, course, eventually, no_faults};
+use crate::world::{World, announce, course, eventually, no_faults};
 
 const HANDLED: &str = "SELECT count(*) FROM enrollment.effects";
 
 async fn world() -> (World, App, App) {
     let world = World::new(&["courses", "enrollment"]).await;
     world.db.execute(EFFECTS).await.expect("a table for effects");
-    world.consumer("EVENTS", "enrollment", "evt.courses.>", 6).await;
+    world.consumer("EVENTS", "enrollment", "evt.courses.>", -1).await;
     let (app, other) = (world.app("courses").await, world.app("enrollment").await);
     (world, app, other)
 }
@@ -113,19 +110,6 @@ async fn rel_b8_a_panicking_handler_is_tried_again_and_the_process_lives() {
     following.stop().await;
 }
 
-/// Delivers the only fact this often, without a follower.
-async fn deliver(world: &World, times: usize) {
-    let jetstream = world.jetstream().await;
-    let consumer: PullConsumer =
-        jetstream.get_consumer_from_stream("enrollment", "EVENTS").await.expect("the consumer");
-    for _ in 0..times {
-        // one at a time: an open pull would take the next delivery with it
-        let mut one = consumer.fetch().max_messages(1).expires(PATIENCE).messages().await.expect("a fetch");
-        let message = one.next().await.expect("a message").expect("readable");
-        message.double_ack_with(AckKind::Nak(None)).await.expect("given back");
-    }
-}
-
 #[tokio::test]
 async fn rel_g2_after_the_last_delivery_a_fact_lies_in_the_dead_letters() {
     let _faults = no_faults().await;
@@ -133,7 +117,7 @@ async fn rel_g2_after_the_last_delivery_a_fact_lies_in_the_dead_letters() {
     let relaying = world.run(&app, Service::new("courses")).await;
     announce(&app, course(1), "again", 1).await;
     world.until("SELECT count(*) FROM courses.outbox_archive", 1).await;
-    deliver(&world, 5).await;
+    world.deliver("EVENTS", "enrollment", 1, 5).await;
     let tries = Arc::default();
     let following = world.run(&other, picky(&tries)).await;
     eventually("it is buried", || async { world.messages("DEAD").await == 1 }).await;
@@ -147,6 +131,26 @@ async fn rel_g2_after_the_last_delivery_a_fact_lies_in_the_dead_letters() {
 }
 
 #[tokio::test]
+async fn rel_g2_a_fact_whose_last_try_ended_with_its_process_is_buried_untried() {
+    let _faults = no_faults().await;
+    let (world, app, other) = world().await;
+    let relaying = world.run(&app, Service::new("courses")).await;
+    announce(&app, course(1), "again", 1).await;
+    world.until("SELECT count(*) FROM courses.outbox_archive", 1).await;
+    world.deliver("EVENTS", "enrollment", 1, 6).await;
+    let tries = Arc::default();
+    let following = world.run(&other, picky(&tries)).await;
+    eventually("it is buried", || async { world.messages("DEAD").await == 1 }).await;
+    let letter = buried(&world, 1).await;
+    let error = letter.headers.get(dead::ERROR).map(|v| v.as_str());
+    assert_eq!(error, Some("given up at delivery 7: those before ended without a result"));
+    eventually("it is settled", || async { world.open_ends("EVENTS", "enrollment").await == 0 }).await;
+    assert_eq!(tries.load(Ordering::SeqCst), 0);
+    relaying.stop().await;
+    following.stop().await;
+}
+
+#[tokio::test]
 async fn while_the_dead_letters_take_nothing_nothing_is_given_up() {
     let _faults = no_faults().await;
     let (world, app, other) = world().await;
@@ -154,7 +158,7 @@ async fn while_the_dead_letters_take_nothing_nothing_is_given_up() {
     let relaying = world.run(&app, Service::new("courses")).await;
     announce(&app, course(1), "poison", 1).await;
     world.until("SELECT count(*) FROM courses.outbox_archive", 1).await;
-    deliver(&world, 5).await;
+    world.deliver("EVENTS", "enrollment", 1, 5).await;
     let following = world.run(&other, picky(&Arc::default())).await;
     announce(&app, course(2), "fine", 1).await;
     world.until(HANDLED, 1).await;

@@ -13,7 +13,7 @@ const ARCHIVED: &str = "SELECT count(*) FROM courses.outbox_archive";
 async fn world() -> (World, App) {
     let world = World::new(&["courses", "enrollment"]).await;
     world.db.execute(EFFECTS).await.expect("a table for effects");
-    world.consumer("EVENTS", "enrollment", "evt.courses.>", 6).await;
+    world.consumer("EVENTS", "enrollment", "evt.courses.>", -1).await;
     let app = world.app("courses").await;
     (world, app)
 }
@@ -51,7 +51,7 @@ async fn rel_b5_killed_after_publish_before_marking_the_duplicate_is_absorbed() 
     // a broker that has forgotten the id by the time it comes again: the inbox is the guarantee, not the window
     world.jetstream().await.delete_stream("EVENTS").await.expect("gone");
     world.stream("EVENTS", &["evt.>"], Duration::from_millis(100)).await;
-    world.consumer("EVENTS", "enrollment", "evt.courses.>", 6).await;
+    world.consumer("EVENTS", "enrollment", "evt.courses.>", -1).await;
     announce(&app, course(1), "published twice", 1).await;
     faults::set("relay.after_publish", "error@1");
     let relaying = world.run(&app, Service::new("courses")).await;

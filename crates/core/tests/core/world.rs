@@ -3,9 +3,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{AckPolicy, pull};
+use async_nats::jetstream::AckKind;
+use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
 use async_nats::jetstream::stream::{self, RetentionPolicy};
 use async_nats::jetstream::{self, kv};
+use futures_util::StreamExt;
 use lectern_core::bus::{Bus, BusConfig, Outgoing};
 use lectern_core::health::Health;
 use lectern_core::pg;
@@ -115,6 +117,22 @@ impl World {
             ..Default::default()
         };
         self.jetstream().await.create_consumer_on_stream(config, stream).await.expect("a consumer");
+    }
+
+    /// Delivers the `count` messages of a consumer this often, to nobody who says what became of them.
+    pub async fn deliver(&self, stream: &str, name: &str, count: usize, times: usize) {
+        let consumer: PullConsumer =
+            self.jetstream().await.get_consumer_from_stream(name, stream).await.expect("the consumer");
+        for _ in 0..times {
+            // as many as there are: an open pull would take the next delivery with it
+            let some =
+                consumer.fetch().max_messages(count).expires(PATIENCE).messages().await.expect("a fetch");
+            let some: Vec<_> = some.take(count).collect().await;
+            for message in some {
+                let message = message.expect("readable");
+                message.double_ack_with(AckKind::Nak(None)).await.expect("given back");
+            }
+        }
     }
 
     pub async fn messages(&self, stream: &str) -> u64 {

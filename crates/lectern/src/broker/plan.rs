@@ -21,9 +21,13 @@ const STREAMS: [&str; 6] = [
 const TIMERS: &str = include_str!("../../../../nats/TIMERS.json");
 /// Fields of a stream's or consumer's configuration that are times: written as `90d`, sent as nanoseconds.
 const TIMES: [&str; 4] = ["max_age", "duplicate_window", "subject_delete_marker_ttl", "ack_wait"];
-/// Deliveries before a fact goes to the dead letters, and a due timer.
-const FACT_DELIVERIES: u32 = 6;
-const TIMER_DELIVERIES: u32 = 20;
+/// Core counts the tries of a fact and buries what fails. The broker must not count, too: what it gives up, because a process
+/// was killed during the last try, nobody ever buries.
+const CORE_COUNTS: i32 = -1;
+/// Deliveries of a due timer; the repair rings what was given up.
+const TIMER_DELIVERIES: i32 = 20;
+/// Deliveries to a tool, which nobody else counts.
+const TOOL_DELIVERIES: i32 = 6;
 /// Messages that all processes of a consumer may hold together.
 const IN_HAND: usize = 2000;
 
@@ -63,11 +67,11 @@ pub fn consumers(tables: &[Table]) -> anyhow::Result<Vec<(String, Wanted)>> {
     for table in tables {
         if !table.follows.is_empty() {
             let filters: Vec<String> = table.follows.iter().map(|fact| subject::every(fact)).collect();
-            all.push(("EVENTS".to_owned(), durable(table.service, &filters, FACT_DELIVERIES, IN_HAND)?));
+            all.push(("EVENTS".to_owned(), durable(table.service, &filters, CORE_COUNTS, IN_HAND)?));
         }
         if !table.commands.is_empty() {
             let own = format!("cmd.{}.>", table.service);
-            all.push(("COMMANDS".to_owned(), durable(table.service, &[own], FACT_DELIVERIES, IN_HAND)?));
+            all.push(("COMMANDS".to_owned(), durable(table.service, &[own], CORE_COUNTS, IN_HAND)?));
         }
         if !table.timers.is_empty() {
             let due = format!("timers.{}.due.>", table.service);
@@ -78,7 +82,7 @@ pub fn consumers(tables: &[Table]) -> anyhow::Result<Vec<(String, Wanted)>> {
         }
         for drain in &table.drains {
             let in_hand = IN_HAND.max(drain.batch * 4);
-            let consumer = durable(drain.consumer, &[drain.filter.to_owned()], FACT_DELIVERIES, in_hand)?;
+            let consumer = durable(drain.consumer, &[drain.filter.to_owned()], CORE_COUNTS, in_hand)?;
             all.push((drain.stream.to_owned(), consumer));
         }
     }
@@ -90,10 +94,10 @@ pub fn consumers(tables: &[Table]) -> anyhow::Result<Vec<(String, Wanted)>> {
 /// # Errors
 /// Never for a tool that was checked.
 pub fn tool_consumer(tool: &Tool) -> anyhow::Result<Wanted> {
-    durable(&tool.consumer(), &tool.follows, FACT_DELIVERIES, IN_HAND)
+    durable(&tool.consumer(), &tool.follows, TOOL_DELIVERIES, IN_HAND)
 }
 
-fn durable(name: &str, filters: &[String], deliveries: u32, in_hand: usize) -> anyhow::Result<Wanted> {
+fn durable(name: &str, filters: &[String], deliveries: i32, in_hand: usize) -> anyhow::Result<Wanted> {
     let mut consumer = json!({
         "durable_name": name,
         "name": name,
