@@ -27,7 +27,8 @@ pub(crate) async fn serve(
     request: Request,
 ) -> Response<Body> {
     let (mut parts, _no_body) = request.into_parts();
-    let endpoint = Endpoint { method: "GET", path: "/media/{asset}/{file}", service: "gateway" };
+    let method = if parts.method == Method::HEAD { "HEAD" } else { "GET" };
+    let endpoint = Endpoint { method, path: "/media/{asset}/{file}", service: "gateway" };
     let exchange = Exchange::begin(&gateway, endpoint, &mut parts.headers);
     let answered = async {
         let answered = read(&gateway, &parts, &asset, &file).await;

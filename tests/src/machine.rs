@@ -52,7 +52,12 @@ pub fn resident_mib(pid: u32) -> f64 {
     field(&format!("/proc/{pid}/status"), "VmRSS:").unwrap_or(0) as f64 / 1024.0
 }
 
-/// Peak resident memory of a process, MiB.
+/// Begins the peak of a process's resident memory anew (proc(5), `clear_refs`). Where that is not allowed, the peak goes on.
+pub fn forget_peak(pid: u32) {
+    let _older_peak = fs::write(format!("/proc/{pid}/clear_refs"), "5");
+}
+
+/// Peak resident memory of a process since its start or [`forget_peak`], MiB.
 pub fn peak_mib(pid: u32) -> f64 {
     field(&format!("/proc/{pid}/status"), "VmHWM:").unwrap_or(0) as f64 / 1024.0
 }

@@ -20,10 +20,9 @@ use crate::{faults, telemetry};
 
 /// Deliveries of a message (architecture §13).
 const ATTEMPTS: i64 = 6;
-/// Deliveries of one that is handled alone because those before ended without a word.
+/// Deliveries of one that is handled alone, because those before ended without a word.
 const SILENT_ATTEMPTS: i64 = 2 * ATTEMPTS;
-/// A batch begins at least this long after the one before: under load messages gather, the first one after a pause is
-/// handled at once.
+/// Between two batches that are not full: under load messages gather, after a pause they are handled at once.
 const PACE: Duration = Duration::from_millis(100);
 /// The longest pause while the database is away.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -65,24 +64,32 @@ pub(crate) async fn run<A: Clone + Send + Sync + 'static>(
             let Some(chunk) = chunk else { break None };
             let (mut messages, mut error) = (Vec::with_capacity(chunk.len()), None);
             take(chunk, &mut messages, &mut error);
+            let most = messages.iter().map(|message| deliveries(message)).max().unwrap_or_default();
             let mut at_once = batch;
-            if messages.iter().any(|message| deliveries(message) > ATTEMPTS) {
+            if most > ATTEMPTS {
                 // tries of some ended without a word: processes died of one of them, and nobody knows of which. Each alone,
                 // and every other time from the other end, so that those behind it are done, too
+                at_once = 1;
                 tokio::time::sleep(PACE).await;
                 while let Some(Some(more)) = chunks.next().now_or_never() {
                     take(more, &mut messages, &mut error);
                 }
-                if messages.first().is_some_and(|message| deliveries(message) % 2 == 0) {
+                messages.sort_by_key(|message| message.info().map_or(0, |info| info.stream_sequence));
+                if most % 2 == 0 {
                     messages.reverse();
+                } else if let Some(end) = bury_first(&messages) {
+                    // what stands before it is done since long: it is this one
+                    source.settle(&messages.remove(0), open.last_delivery, end).await;
                 }
-                at_once = 1;
             }
-            for some in messages.chunks(at_once) {
-                let ends = handle(&app, &source, of, some, open.progress).await;
+            let mut rest = messages.as_slice();
+            while !rest.is_empty() {
+                let some = &rest[..at_once.min(rest.len())];
+                let ends = handle(&app, &source, of, some, rest, open.progress).await;
                 for (message, end) in some.iter().zip(ends) {
                     source.settle(message, open.last_delivery, end).await;
                 }
+                rest = &rest[some.len()..];
             }
             if error.is_some() {
                 break error;
@@ -112,22 +119,22 @@ fn deliveries(message: &Message) -> i64 {
     message.info().map_or(1, |info| info.delivered)
 }
 
-/// Hands a batch to the handler, with signs of life while it works.
+/// The end of the oldest message, when it was tried alone often enough and nobody lived to tell.
+fn bury_first(messages: &[Arc<Message>]) -> Option<End> {
+    let times = deliveries(messages.first()?);
+    let text = || format!("given up at delivery {times}: those before ended without a result");
+    (times > SILENT_ATTEMPTS).then(|| End::Never(text()))
+}
+
+/// Hands messages to the handler, with signs of life of all that are `held` while it works.
 async fn handle<A: Clone + Send + Sync + 'static>(
     app: &A,
     source: &Source,
     of: &DrainOf<A>,
     messages: &[Arc<Message>],
+    held: &[Arc<Message>],
     progress: Duration,
 ) -> Vec<End> {
-    if let [one] = messages
-        && deliveries(one) > SILENT_ATTEMPTS
-    {
-        let times = deliveries(one);
-        return vec![End::Never(format!(
-            "given up at delivery {times}: those before ended without a result"
-        ))];
-    }
     let batch: Vec<Drained> = messages.iter().map(|message| drained(message)).collect();
     let headers = messages.first().and_then(|message| message.headers.as_ref());
     let span = telemetry::consumer_span(of.drain.consumer, headers);
@@ -138,7 +145,7 @@ async fn handle<A: Clone + Send + Sync + 'static>(
     loop {
         tokio::select! {
             ends = &mut work => return ends,
-            _ = signs_of_life.tick() => consume::progress(messages).await,
+            _ = signs_of_life.tick() => consume::progress(held).await,
         }
     }
 }

@@ -9,6 +9,7 @@ use futures_util::FutureExt;
 use lectern_subjects::id::UserId;
 use lectern_subjects::subject;
 use serde::Deserialize;
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use uuid::Uuid;
@@ -53,6 +54,11 @@ impl What {
 
 /// Deliveries of a fact (architecture §13).
 const ATTEMPTS: i64 = 6;
+/// Deliveries of a fact whose process died with it again and again. Most of those did nothing but wait beside the one that
+/// kills: after [`ATTEMPTS`] they are handled one by one, in any order, so that half of them are done each time.
+const SILENT_ATTEMPTS: i64 = 3 * ATTEMPTS;
+/// What brings them into another order.
+const SHUFFLE: Duration = Duration::from_millis(500);
 /// The longest pause while the database is away.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -82,6 +88,7 @@ pub(crate) async fn run<A: Clone + Send + Sync + 'static>(
         attempts: ATTEMPTS,
         stop: stop.clone(),
     };
+    let lone = Arc::new(Mutex::new(()));
     let key = |message: &Message| match what.parts(&message.subject) {
         Some((_, key)) => key.to_string(),
         None => message.subject.to_string(),
@@ -93,6 +100,7 @@ pub(crate) async fn run<A: Clone + Send + Sync + 'static>(
             service: service.clone(),
             what,
             stop: stop.clone(),
+            lone: lone.clone(),
         };
         async move { follow.handle(&message).await }
     })
@@ -105,6 +113,8 @@ struct Follow<A> {
     service: Arc<Service<A>>,
     what: What,
     stop: CancellationToken,
+    /// Held by the one fact that is handled alone.
+    lone: Arc<Mutex<()>>,
 }
 
 impl<A: Clone + Send + Sync + 'static> Follow<A> {
@@ -115,7 +125,7 @@ impl<A: Clone + Send + Sync + 'static> Follow<A> {
             return End::Done; // the filter of an older or newer release
         };
         let delivered = message.info().map_or(1, |info| info.delivered);
-        if delivered > ATTEMPTS {
+        if delivered > SILENT_ATTEMPTS {
             return End::Never(format!(
                 "given up at delivery {delivered}: those before ended without a result"
             ));
@@ -123,6 +133,12 @@ impl<A: Clone + Send + Sync + 'static> Follow<A> {
         let head: Head = match serde_json::from_slice(&message.payload) {
             Ok(head) => head,
             Err(error) => return End::Never(format!("no fact: {error}")),
+        };
+        let _alone = if delivered > ATTEMPTS {
+            tokio::time::sleep(SHUFFLE.mul_f64(rand::random())).await;
+            Some(self.lone.lock().await)
+        } else {
+            None
         };
         let span = telemetry::consumer_span(follower.subject, message.headers.as_ref());
         self.attempt_until_database(follower, message, &head).instrument(span).await

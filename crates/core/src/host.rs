@@ -90,6 +90,9 @@ impl<A: Clone + Send + Sync + 'static> Host<A> {
         }
         let _flushed = self.core.bus().client().flush().await;
         joined();
+        if readers.is_empty() {
+            leave.cancelled().await;
+        }
         while readers.join_next().await.is_some() {}
         work.tasks.close();
         work.tasks.wait().await;

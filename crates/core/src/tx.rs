@@ -122,7 +122,7 @@ impl Tx {
     /// Announces a fact about an entity that now has `version`. It is published after the commit, in the order of its key.
     ///
     /// # Errors
-    /// [`Error::Sql`], [`Error::Json`].
+    /// [`Error::Json`].
     pub async fn announce<F: Fact>(&mut self, fact: &F, version: i64) -> Result<(), Error> {
         let row = fact_row(self.app.service(), self.app.clock(), &self.cause, self.now, fact, version)?;
         self.changed.push((fact.key(), version));
@@ -133,7 +133,7 @@ impl Tx {
     /// Sends a durable command to a service: it is delivered after the commit, until it had its effect there, once.
     ///
     /// # Errors
-    /// [`Error::Sql`], [`Error::Json`].
+    /// [`Error::Json`].
     pub async fn command<C: Serialize>(
         &mut self,
         service: &str,
@@ -169,7 +169,7 @@ impl Tx {
     /// `details` hold no personal data. From where the request came is kept beside it, not in it (architecture §13).
     ///
     /// # Errors
-    /// [`Error::Sql`], [`Error::Json`].
+    /// [`Error::Json`].
     pub async fn audit(
         &mut self,
         event_type: &'static str,

@@ -131,19 +131,35 @@ async fn rel_g2_after_the_last_delivery_a_fact_lies_in_the_dead_letters() {
 }
 
 #[tokio::test]
-async fn rel_g2_a_fact_whose_last_try_ended_with_its_process_is_buried_untried() {
+async fn rel_g2_a_fact_that_only_waited_beside_a_deadly_one_is_handled() {
+    let _faults = no_faults().await;
+    let (world, app, other) = world().await;
+    let relaying = world.run(&app, Service::new("courses")).await;
+    announce(&app, course(1), "innocent", 1).await;
+    world.until("SELECT count(*) FROM courses.outbox_archive", 1).await;
+    world.deliver("EVENTS", "enrollment", 1, 17).await;
+    let following = world.run(&other, picky(&Arc::default())).await;
+    world.until(HANDLED, 1).await;
+    eventually("it is settled", || async { world.open_ends("EVENTS", "enrollment").await == 0 }).await;
+    assert_eq!(world.messages("DEAD").await, 0);
+    relaying.stop().await;
+    following.stop().await;
+}
+
+#[tokio::test]
+async fn rel_g2_a_fact_that_processes_died_with_again_and_again_is_buried_untried() {
     let _faults = no_faults().await;
     let (world, app, other) = world().await;
     let relaying = world.run(&app, Service::new("courses")).await;
     announce(&app, course(1), "again", 1).await;
     world.until("SELECT count(*) FROM courses.outbox_archive", 1).await;
-    world.deliver("EVENTS", "enrollment", 1, 6).await;
+    world.deliver("EVENTS", "enrollment", 1, 18).await;
     let tries = Arc::default();
     let following = world.run(&other, picky(&tries)).await;
     eventually("it is buried", || async { world.messages("DEAD").await == 1 }).await;
     let letter = buried(&world, 1).await;
     let error = letter.headers.get(dead::ERROR).map(|v| v.as_str());
-    assert_eq!(error, Some("given up at delivery 7: those before ended without a result"));
+    assert_eq!(error, Some("given up at delivery 19: those before ended without a result"));
     eventually("it is settled", || async { world.open_ends("EVENTS", "enrollment").await == 0 }).await;
     assert_eq!(tries.load(Ordering::SeqCst), 0);
     relaying.stop().await;

@@ -40,9 +40,11 @@ pub async fn b1(stack: &mut Stack, pid: u32, length: Duration, with_peer: bool) 
 
     let base = stack.http_url();
     eprintln!("B1: GET {ME}, {CONNECTIONS} connections, {PEOPLE} people");
+    machine::forget_peak(pid);
     let (hits, cpu) = (profile_hits(stack).await?, machine::cpu_seconds(pid));
     let ours = closed_loop(CONNECTIONS, length, |index| look(&base, &people, index)).await?;
     let cpu = machine::cpu_seconds(pid) - cpu;
+    let peak = machine::peak_mib(pid);
     let hits = profile_hits(stack).await? - hits;
     ensure!(hits < 0.01 * done(&ours), "{hits} of {} profiles were remembered", done(&ours));
     eprintln!("B1: the same of one person, who is remembered");
@@ -69,7 +71,7 @@ pub async fn b1(stack: &mut Stack, pid: u32, length: Duration, with_peer: bool) 
         Row {
             name: "B1 request through",
             cpu_s_per_1000: Some(cpu / done(&ours) * 1000.0),
-            rss_mib: Some(machine::peak_mib(pid)),
+            rss_mib: Some(peak),
             limit: Some(limit),
             peer: peer.figures.as_ref().map(Figures::throughput),
             note: "limit: harmonic sum of the two bare ones; goals: 0.5 of it, 4 × the peer".to_owned(),

@@ -1,8 +1,9 @@
 //! Argon2id in a bounded pool (`spec/reliability.md` J3): hashing never takes more cores than it was given, and a
-//! password that waits longer than its request does is not hashed at all. The pool's threads keep their memory from one
-//! hash to the next: giving 19 MiB back and taking them again costs a fifth of a hash.
+//! password that waits longer than its request does is not hashed at all. Memory is kept from one hash to the next: giving
+//! 19 MiB back and taking them again costs a fifth of a hash.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
@@ -16,7 +17,7 @@ use crate::vault::Vault;
 
 /// A waiting request gives up this much before its deadline, so that it can still say so.
 const TIME_TO_ANSWER: Duration = Duration::from_millis(100);
-/// A thread that had nothing to hash for this long gives its memory back.
+/// Memory that nobody hashed in for this long is given back.
 const MEMORY_KEPT: Duration = Duration::from_secs(10);
 
 /// Hashes one password outside any pool, for a command that does nothing else.
@@ -66,9 +67,11 @@ impl Hashing {
         let unguessable = vault.random::<32>()?;
         let dummy = hash(&mut Memory::new(), &params, &unguessable, &vault.random::<16>()?)?;
         let (queue, jobs) = crossbeam_channel::unbounded::<Job>();
+        let kept = Arc::<Kept>::default();
         for _ in 0..size {
-            let jobs = jobs.clone();
-            std::thread::Builder::new().name("password-hash".to_owned()).spawn(move || work(&jobs))?;
+            let (jobs, kept) = (jobs.clone(), kept.clone());
+            let thread = std::thread::Builder::new().name("password-hash".to_owned());
+            thread.spawn(move || work(&jobs, &kept))?;
         }
         Ok(Hashing { queue, params, dummy })
     }
@@ -100,17 +103,18 @@ impl Hashing {
         Ok(if known { verdict } else { Verdict::Wrong })
     }
 
-    /// Has a thread do `job`, unless the caller is gone by then: who hangs up makes room only in the queue.
+    /// Has a thread do `job`, unless the caller is gone by then. What has begun is waited for: it takes no longer than
+    /// [`TIME_TO_ANSWER`], and nothing that was hashed is thrown away.
     async fn in_pool<T: Send + 'static>(
         &self,
         time_left: Duration,
         job: impl FnOnce(&mut Memory) -> anyhow::Result<T> + Send + 'static,
     ) -> Result<T, NotHashed> {
-        let (reply, done) = oneshot::channel();
+        let ((begin, begun), (reply, done)) = (oneshot::channel(), oneshot::channel());
         let queued = Queued::new();
         let job: Job = Box::new(move |memory| {
             let _until_done = queued;
-            if reply.is_closed() {
+            if begin.send(()).is_err() {
                 return;
             }
             let started = Instant::now();
@@ -119,9 +123,10 @@ impl Hashing {
             let _nobody_waits = reply.send(result);
         });
         self.queue.send(job).map_err(|_| NotHashed::Broken(anyhow!("no thread hashes")))?;
-        let done = tokio::time::timeout(time_left.saturating_sub(TIME_TO_ANSWER), done).await;
-        let result = done.map_err(|_| NotHashed::Busy)?;
-        result.unwrap_or_else(|_| Err(anyhow!("a hash panicked"))).map_err(NotHashed::Broken)
+        let begun = tokio::time::timeout(time_left.saturating_sub(TIME_TO_ANSWER), begun).await;
+        // a sender that is gone has panicked before it began; the result says so, too
+        let _started = begun.map_err(|_| NotHashed::Busy)?;
+        done.await.unwrap_or_else(|_| Err(anyhow!("a hash panicked"))).map_err(NotHashed::Broken)
     }
 }
 
@@ -141,14 +146,45 @@ impl Drop for Queued {
     }
 }
 
+/// Memory between two hashes, used last at the end: as much as was needed at once lately.
+#[derive(Default)]
+struct Kept(Mutex<Vec<(Instant, Memory)>>);
+
+impl Kept {
+    fn take(&self) -> Memory {
+        self.with(|kept| kept.pop()).map_or_else(Memory::new, |(_, memory)| memory)
+    }
+
+    fn give_back(&self, memory: Memory) {
+        self.with(|kept| kept.push((Instant::now(), memory)));
+        self.forget_old();
+    }
+
+    fn forget_old(&self) {
+        let old: Vec<_> = self.with(|kept| {
+            let old = kept.iter().take_while(|(used, _)| used.elapsed() >= MEMORY_KEPT).count();
+            kept.drain(..old).collect()
+        });
+        // unmapping takes its time: not under the lock
+        drop(old);
+    }
+
+    fn with<T>(&self, what: impl FnOnce(&mut Vec<(Instant, Memory)>) -> T) -> T {
+        what(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 /// One thread of the pool.
-fn work(jobs: &Receiver<Job>) {
-    let mut memory = Memory::new();
+fn work(jobs: &Receiver<Job>, kept: &Kept) {
     loop {
         match jobs.recv_timeout(MEMORY_KEPT) {
-            // the hook has told of a panic, and so does the caller
-            Ok(job) => drop(catch_unwind(AssertUnwindSafe(|| job(&mut memory)))),
-            Err(RecvTimeoutError::Timeout) => memory = Memory::new(),
+            Ok(job) => {
+                let mut memory = kept.take();
+                // the hook has told of a panic, and so does the caller
+                let _panicked = catch_unwind(AssertUnwindSafe(|| job(&mut memory)));
+                kept.give_back(memory);
+            }
+            Err(RecvTimeoutError::Timeout) => kept.forget_old(),
             Err(RecvTimeoutError::Disconnected) => return,
         }
     }
@@ -207,7 +243,9 @@ fn output(
 ) -> Result<Output, argon2::password_hash::Error> {
     let params = argon2.params();
     // every block is written before it is read: what stands there from before does not matter
-    memory.resize(params.block_count(), Block::new());
+    let blocks = params.block_count();
+    memory.try_reserve_exact(blocks.saturating_sub(memory.len())).map_err(|_| argon2::Error::OutOfMemory)?;
+    memory.resize(blocks, Block::new());
     let mut out = [0; Output::MAX_LENGTH];
     let length = params.output_len().unwrap_or(Params::DEFAULT_OUTPUT_LEN);
     let out = out.get_mut(..length).ok_or(argon2::password_hash::Error::OutputSize)?;
@@ -271,6 +309,34 @@ mod tests {
         let mut memory = Memory::new();
         assert_eq!(verify(&mut memory, &params, b"password", known).unwrap(), Verdict::Right);
         assert_eq!(verify(&mut memory, &params, b"passwore", known).unwrap(), Verdict::Wrong);
+    }
+
+    #[tokio::test]
+    async fn j3_what_has_begun_in_time_is_answered_however_little_time_is_left() {
+        let pool = pool(1, 64);
+        let slow = |_: &mut Memory| {
+            std::thread::sleep(Duration::from_millis(60));
+            Ok("done")
+        };
+        let barely = TIME_TO_ANSWER + Duration::from_millis(20);
+        assert_eq!(pool.in_pool(barely, slow).await.unwrap(), "done");
+    }
+
+    #[test]
+    fn memory_is_kept_for_as_many_as_hash_at_once_and_no_longer_than_it_is_used() {
+        let kept = Kept::default();
+        let (one, other) = (kept.take(), kept.take());
+        kept.give_back(one);
+        kept.give_back(other);
+        for _ in 0..10 {
+            let memory = kept.take();
+            kept.give_back(memory);
+        }
+        assert_eq!(kept.with(|kept| kept.len()), 2);
+        let long_ago = Instant::now().checked_sub(MEMORY_KEPT).unwrap();
+        kept.with(|kept| kept[0].0 = long_ago);
+        kept.forget_old();
+        assert_eq!(kept.with(|kept| kept.len()), 1);
     }
 
     #[tokio::test]
