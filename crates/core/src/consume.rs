@@ -76,6 +76,18 @@ pub(crate) enum End {
     Unsaid,
 }
 
+impl End {
+    /// To the dead letters untried: nobody who had it before lived to say what became of it.
+    pub fn given_up(deliveries: i64) -> End {
+        End::Never(format!("given up at delivery {deliveries}: those before ended without a result"))
+    }
+}
+
+/// How often a message was delivered, from 1.
+pub(crate) fn deliveries(message: &Message) -> i64 {
+    message.info().map_or(1, |info| info.delivered)
+}
+
 /// A durable pull consumer, made by provisioning.
 pub(crate) struct Source {
     pub core: App,
@@ -176,7 +188,7 @@ impl Source {
     /// Tells the broker what became of a message. Whatever is lost on the way, it comes again, and the inbox or the
     /// timer's generation absorbs it.
     pub async fn settle(&self, message: &Message, last_delivery: Option<i64>, end: End) {
-        let delivered = message.info().map_or(1, |info| info.delivered);
+        let delivered = deliveries(message);
         let outcome = match &end {
             End::Done => "done",
             End::Later(_) | End::Left => "later",

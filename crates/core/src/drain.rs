@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::app::App;
-use crate::consume::{self, End, Source, database_away};
+use crate::consume::{self, End, Source, database_away, deliveries};
 use crate::service::{DrainOf, Drained, Service, Verdict};
 use crate::{faults, telemetry};
 
@@ -67,19 +67,14 @@ pub(crate) async fn run<A: Clone + Send + Sync + 'static>(
             let most = messages.iter().map(|message| deliveries(message)).max().unwrap_or_default();
             let mut at_once = batch;
             if most > ATTEMPTS {
-                // tries of some ended without a word: processes died of one of them, and nobody knows of which. Each alone,
-                // and every other time from the other end, so that those behind it are done, too
+                // tries of some ended without a word: processes died of one of them, and nobody knows of which
                 at_once = 1;
                 tokio::time::sleep(PACE).await;
                 while let Some(Some(more)) = chunks.next().now_or_never() {
                     take(more, &mut messages, &mut error);
                 }
-                messages.sort_by_key(|message| message.info().map_or(0, |info| info.stream_sequence));
-                if most % 2 == 0 {
-                    messages.reverse();
-                } else if let Some(end) = bury_first(&messages) {
-                    // what stands before it is done since long: it is this one
-                    source.settle(&messages.remove(0), open.last_delivery, end).await;
+                if let Some((message, end)) = in_turn(&mut messages, most) {
+                    source.settle(&message, open.last_delivery, end).await;
                 }
             }
             let mut rest = messages.as_slice();
@@ -115,15 +110,17 @@ fn take(
     }
 }
 
-fn deliveries(message: &Message) -> i64 {
-    message.info().map_or(1, |info| info.delivered)
-}
-
-/// The end of the oldest message, when it was tried alone often enough and nobody lived to tell.
-fn bury_first(messages: &[Arc<Message>]) -> Option<End> {
+/// Puts messages into the order in which each is tried alone; `most` is how often any of them was delivered. Every other time
+/// from the other end, so that those behind the one that kills are done, too. Takes out the one that is given up: what stood
+/// before it is done since long.
+fn in_turn(messages: &mut Vec<Arc<Message>>, most: i64) -> Option<(Arc<Message>, End)> {
+    messages.sort_by_key(|message| message.info().map_or(0, |info| info.stream_sequence));
+    if most % 2 == 0 {
+        messages.reverse();
+        return None;
+    }
     let times = deliveries(messages.first()?);
-    let text = || format!("given up at delivery {times}: those before ended without a result");
-    (times > SILENT_ATTEMPTS).then(|| End::Never(text()))
+    (times > SILENT_ATTEMPTS).then(|| (messages.remove(0), End::given_up(times)))
 }
 
 /// Hands messages to the handler, with signs of life of all that are `held` while it works.

@@ -124,11 +124,9 @@ impl<A: Clone + Send + Sync + 'static> Follow<A> {
         else {
             return End::Done; // the filter of an older or newer release
         };
-        let delivered = message.info().map_or(1, |info| info.delivered);
+        let delivered = consume::deliveries(message);
         if delivered > SILENT_ATTEMPTS {
-            return End::Never(format!(
-                "given up at delivery {delivered}: those before ended without a result"
-            ));
+            return End::given_up(delivered);
         }
         let head: Head = match serde_json::from_slice(&message.payload) {
             Ok(head) => head,

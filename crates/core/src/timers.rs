@@ -131,7 +131,7 @@ impl<A: Clone + Send + Sync + 'static> Rings<A> {
             Ok(Due::Cancelled { .. }) => return End::Done,
             Err(error) => return End::Never(format!("no timer: {error}")),
         };
-        let delivered = message.info().map_or(1, |info| info.delivered);
+        let delivered = consume::deliveries(message);
         let which = Which::This { timer: body.timer, generation: body.generation };
         let mut pause = Duration::from_millis(100);
         loop {

@@ -11,7 +11,7 @@ use lectern_subjects::Envelope;
 use lectern_subjects::courses::CoursePublished;
 
 use crate::follow::{EFFECTS, follower, write_down};
-use crate::world::{World, announce, course, eventually, no_faults};
+use crate::world::{Running, World, announce, course, eventually, no_faults};
 
 const HANDLED: &str = "SELECT count(*) FROM enrollment.effects";
 
@@ -44,6 +44,15 @@ fn picky(tries: &Arc<AtomicUsize>) -> Service<App> {
             Ok(tx.commit_followed().await?)
         }
     })
+}
+
+/// Publishes one fact, and delivers it this often to nobody who says what became of it.
+async fn delivered(world: &World, app: &App, title: &str, times: usize) -> Running {
+    let relaying = world.run(app, Service::new("courses")).await;
+    announce(app, course(1), title, 1).await;
+    world.until("SELECT count(*) FROM courses.outbox_archive", 1).await;
+    world.deliver("EVENTS", "enrollment", 1, times).await;
+    relaying
 }
 
 async fn buried(world: &World, sequence: u64) -> StreamMessage {
@@ -114,10 +123,7 @@ async fn rel_b8_a_panicking_handler_is_tried_again_and_the_process_lives() {
 async fn rel_g2_after_the_last_delivery_a_fact_lies_in_the_dead_letters() {
     let _faults = no_faults().await;
     let (world, app, other) = world().await;
-    let relaying = world.run(&app, Service::new("courses")).await;
-    announce(&app, course(1), "again", 1).await;
-    world.until("SELECT count(*) FROM courses.outbox_archive", 1).await;
-    world.deliver("EVENTS", "enrollment", 1, 5).await;
+    let relaying = delivered(&world, &app, "again", 5).await;
     let tries = Arc::default();
     let following = world.run(&other, picky(&tries)).await;
     eventually("it is buried", || async { world.messages("DEAD").await == 1 }).await;
@@ -134,10 +140,7 @@ async fn rel_g2_after_the_last_delivery_a_fact_lies_in_the_dead_letters() {
 async fn rel_g2_a_fact_that_only_waited_beside_a_deadly_one_is_handled() {
     let _faults = no_faults().await;
     let (world, app, other) = world().await;
-    let relaying = world.run(&app, Service::new("courses")).await;
-    announce(&app, course(1), "innocent", 1).await;
-    world.until("SELECT count(*) FROM courses.outbox_archive", 1).await;
-    world.deliver("EVENTS", "enrollment", 1, 17).await;
+    let relaying = delivered(&world, &app, "innocent", 17).await;
     let following = world.run(&other, picky(&Arc::default())).await;
     world.until(HANDLED, 1).await;
     eventually("it is settled", || async { world.open_ends("EVENTS", "enrollment").await == 0 }).await;
@@ -150,10 +153,7 @@ async fn rel_g2_a_fact_that_only_waited_beside_a_deadly_one_is_handled() {
 async fn rel_g2_a_fact_that_processes_died_with_again_and_again_is_buried_untried() {
     let _faults = no_faults().await;
     let (world, app, other) = world().await;
-    let relaying = world.run(&app, Service::new("courses")).await;
-    announce(&app, course(1), "again", 1).await;
-    world.until("SELECT count(*) FROM courses.outbox_archive", 1).await;
-    world.deliver("EVENTS", "enrollment", 1, 18).await;
+    let relaying = delivered(&world, &app, "again", 18).await;
     let tries = Arc::default();
     let following = world.run(&other, picky(&tries)).await;
     eventually("it is buried", || async { world.messages("DEAD").await == 1 }).await;
@@ -171,10 +171,7 @@ async fn while_the_dead_letters_take_nothing_nothing_is_given_up() {
     let _faults = no_faults().await;
     let (world, app, other) = world().await;
     world.jetstream().await.delete_stream("DEAD").await.expect("gone");
-    let relaying = world.run(&app, Service::new("courses")).await;
-    announce(&app, course(1), "poison", 1).await;
-    world.until("SELECT count(*) FROM courses.outbox_archive", 1).await;
-    world.deliver("EVENTS", "enrollment", 1, 5).await;
+    let relaying = delivered(&world, &app, "poison", 5).await;
     let following = world.run(&other, picky(&Arc::default())).await;
     announce(&app, course(2), "fine", 1).await;
     world.until(HANDLED, 1).await;

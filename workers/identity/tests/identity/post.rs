@@ -195,8 +195,8 @@ async fn a_letter_that_is_refused_for_now_is_tried_again_and_is_known_for_the_sa
     assert_eq!(arrived[0].header("Message-ID"), format!("<{id}@lectern.test>"));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_letter_that_the_server_takes_its_time_for_holds_up_no_other() {
+/// A post office in the middle of taking the letter to `slow@example.org`, and not done with it.
+async fn with_a_slow_letter() -> (PostOffice, World) {
     let office = PostOffice::open().await;
     office.hesitates_for("slow@example.org");
     let world = world(&office, &[]).await;
@@ -204,6 +204,12 @@ async fn a_letter_that_the_server_takes_its_time_for_holds_up_no_other() {
     while office.hesitating() == 0 {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
+    (office, world)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_that_the_server_takes_its_time_for_holds_up_no_other() {
+    let (office, world) = with_a_slow_letter().await;
     for n in 0..10 {
         world.registers(&format!("a{n}@example.org")).await;
     }
@@ -220,13 +226,7 @@ async fn a_letter_that_the_server_takes_its_time_for_holds_up_no_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_letter_half_handed_over_is_finished_when_the_database_fails_another_one() {
-    let office = PostOffice::open().await;
-    office.hesitates_for("slow@example.org");
-    let world = world(&office, &[]).await;
-    world.registers("slow@example.org").await;
-    while office.hesitating() == 0 {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    let (office, world) = with_a_slow_letter().await;
     let slow = world.db.value("SELECT id FROM identity.mail_queue").await.unwrap().unwrap();
     for breaks in [
         "CREATE FUNCTION identity.breaks() RETURNS trigger LANGUAGE plpgsql
